@@ -60,6 +60,15 @@ class Error : public std::exception {
   const std::shared_ptr<const Error>& cause() const noexcept { return cause_; }
   const char* what() const noexcept override { return message_.c_str(); }
 
+  /// "file:offset: message, because message of the cause", as far as known: one line for a log.
+  std::string full_message() const {
+    std::string text;
+    if (!file_.empty()) text += file_ + (offset_ >= 0 ? ":" + std::to_string(offset_) : "") + ": ";
+    text += message_;
+    if (cause_) text += ", because " + cause_->full_message();
+    return text;
+  }
+
  private:
   Code code_;
   std::string message_;
