@@ -124,12 +124,13 @@ OKAPI_API okapi_status okapi_session_score(okapi_session* session, const int32_t
 /// characters only. [callback] Returns 0 to go on, anything else to stop.
 typedef int32_t (*okapi_token_callback)(int32_t id, const char* text, size_t n_bytes, void* user_data);
 
-#define OKAPI_STOP_NONE 0       /* has not stopped */
-#define OKAPI_STOP_LENGTH 1     /* max_tokens were generated */
-#define OKAPI_STOP_EOS 2        /* the model's end of text */
-#define OKAPI_STOP_ID 3         /* one of stop_ids */
-#define OKAPI_STOP_TEXT 4       /* one of stop_texts */
-#define OKAPI_STOP_CALLBACK 5   /* on_token asked for it */
+/* Why generation ended; the numbers are shared with <okapi/plugin/task.h>. */
+#define OKAPI_STOP_NONE 0     /* has not ended */
+#define OKAPI_STOP_LENGTH 1   /* max_tokens were generated */
+#define OKAPI_STOP_EOS 2      /* the model's end of text */
+#define OKAPI_STOP_TEXT 3     /* one of stop_texts */
+#define OKAPI_STOP_ID 5       /* one of stop_ids */
+#define OKAPI_STOP_CALLBACK 6 /* on_token asked for it */
 
 typedef struct okapi_generate_options {
   uint32_t struct_size;
