@@ -1,0 +1,107 @@
+// One sequence being read and written: a KV cache under one rope.
+//
+// The law: prefill in any chunks, then decode, gives the same logits as one pass over the whole
+// sequence at the same declared length, to rounding, under every scheme.
+//
+//   auto session = Session::create(model, {.rope = model->parse_rope("yarn:scale=4")});
+//   session->prefill(prompt);
+//   session->decode(next);
+//   std::span<const float> logits = session->logits();
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/base/json.h"
+#include "runtime/generation/generate_options.h"
+
+namespace okapi {
+
+class CancelToken;
+class Model;
+class Rope;
+class SessionState;
+
+inline constexpr int64_t kRopeLengthAuto = 0;
+inline constexpr int64_t kRopeLengthFollow = -1;
+
+struct SessionOptions {
+  std::shared_ptr<const Rope> rope;       ///< null: what the model's configuration says
+  int64_t rope_length = kRopeLengthAuto;  ///< declared length in tokens, see declared_length.h
+  int64_t context_length = 0;             ///< most tokens the session may hold; 0: as memory allows
+  int64_t prefill_chunk = 0;              ///< tokens computed at once; 0: what suits the backend
+  bool raw_keys = false;                  ///< cache keys unrotated, rotate them as they are read
+  std::vector<double> positions;          ///< of token i, instead of i or of what the scheme says
+  uint64_t seed = 0;                      ///< for schemes that draw positions
+};
+
+/// Not for two threads at once; sessions of one model may run in parallel. After a call that threw,
+/// cancelled ones included, the session holds what it held before.
+class Session {
+ public:
+  /// Throws invalid_argument on options out of range or a rope read against another geometry.
+  static std::shared_ptr<Session> create(std::shared_ptr<const Model> model,
+                                         const SessionOptions& options);
+  ~Session();
+
+  /// Feeds at least one token; logits() then predicts what follows.
+  void prefill(std::span<const int32_t> tokens);
+  void decode(int32_t token) { prefill({&token, 1}); }
+
+  /// Advances several different sessions of one model in one pass over the weights, sessions[i] by
+  /// tokens[i]. Each gets, to rounding, what it would get alone.
+  static void advance_batch(std::span<Session* const> sessions,
+                            std::span<const std::span<const int32_t>> tokens);
+
+  /// [V] for the next token, of the last call that fed tokens; empty when there was none or the
+  /// tokens have been changed otherwise since. Valid until the next call.
+  std::span<const float> logits() const;
+
+  /// Feeds tokens and tells how well each was predicted. `nll` [n] in nats, NaN for the first token
+  /// of a sequence, or empty; `logits` [n, V], row i predicting the token after i, or empty.
+  void score(std::span<const int32_t> tokens, std::span<float> nll, std::span<float> logits);
+
+  /// Feeds a prompt, then chooses tokens until a stop rule holds; the output counts as fed. Fills
+  /// `generation` as it goes, so that a cancelled call leaves there what it had.
+  void generate(std::span<const int32_t> prompt, const GenerateOptions& options,
+                Generation* generation);
+
+  /// Declares that `n_more` tokens will follow those held, prompt and output together: under
+  /// kRopeLengthAuto a scheme that depends on length is then evaluated for them all at once.
+  /// generate() does so by itself; a scheduler that batches with advance_batch() calls this first.
+  void expect(int64_t n_more);
+
+  /// Lets calls be stopped; null takes it away. Held by the session.
+  void set_cancel(std::shared_ptr<const CancelToken> cancel);
+
+  int64_t n_tokens() const;
+  std::span<const int32_t> tokens() const;  ///< valid until the next call
+  void truncate(int64_t n_tokens);          ///< throws out_of_range if there are fewer
+
+  /// The same tokens; cache pages are shared until one of the two writes to them.
+  std::shared_ptr<Session> fork() const;
+
+  void save(const std::filesystem::path& path);
+  /// Throws failed_precondition, naming both sides, if the file was made with another model or with
+  /// another version of a scheme's plugin; not_found if the plugin is missing.
+  static std::shared_ptr<Session> restore(std::shared_ptr<const Model> model,
+                                          const std::filesystem::path& path);
+
+  const std::shared_ptr<const Model>& model() const;
+  const std::shared_ptr<const Rope>& rope() const;
+  const SessionOptions& options() const;
+  int64_t declared_length() const;  ///< in force; 0 before the first tokens
+  uint64_t cache_bytes() const;
+  Json describe() const;
+
+ private:
+  explicit Session(std::unique_ptr<SessionState> state);
+
+  std::unique_ptr<SessionState> state_;
+};
+
+}  // namespace okapi
