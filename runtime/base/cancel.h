@@ -10,6 +10,7 @@ namespace okapi {
 class CancelToken {
  public:
   void request() noexcept { requested_.store(true, std::memory_order_relaxed); }
+  void reset() noexcept { requested_.store(false, std::memory_order_relaxed); }
   bool requested() const noexcept { return requested_.load(std::memory_order_relaxed); }
 
   /// Throws Code::cancelled once requested.

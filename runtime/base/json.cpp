@@ -287,7 +287,7 @@ JsonFields JsonFields::object(const std::string& key) {
 std::vector<std::string> JsonFields::unread() const {
   std::vector<std::string> keys;
   for (const auto& item : object_->items()) {
-    if (!known_.contains(item.key())) keys.push_back(item.key());
+    if (!known_.contains(item.key()) && !item.value().is_null()) keys.push_back(item.key());
   }
   return keys;
 }

@@ -55,6 +55,9 @@ class JsonFields {
 
   bool has(const std::string& key) const;
 
+  /// As has(), but true also when the value is null.
+  bool contains(const std::string& key) const { return object_->contains(key); }
+
   int64_t integer(const std::string& key, int64_t low, int64_t high);
   int64_t integer_or(const std::string& key, int64_t low, int64_t high, int64_t absent);
   std::optional<int64_t> maybe_integer(const std::string& key, int64_t low, int64_t high);
@@ -87,7 +90,7 @@ class JsonFields {
   /// Marks a key as known without looking at it.
   void ignore(const std::string& key) { known_.insert(key); }
 
-  /// The keys that no accessor has asked for, sorted. A null one is included.
+  /// The keys that no accessor has asked for, sorted. A null one counts as absent.
   std::vector<std::string> unread() const;
 
   /// Throws naming the first unread key.
