@@ -57,17 +57,21 @@ OKAPI_API okapi_cancel* okapi_cancel_ref(okapi_cancel* cancel);
 OKAPI_API void okapi_cancel_unref(okapi_cancel* cancel);
 
 /// How far a long call is. Everything it points to is borrowed for the call.
+///
+/// @since 0.1
 typedef struct okapi_progress {
   uint32_t struct_size;
   uint8_t reserved[4];
-  const char* stage; ///< "load", "prefill", "evaluate"
-  int64_t done;      ///< units finished: bytes, tokens, samples
-  int64_t total;     ///< units in all; 0 if not known
-  const char* detail; ///< one line for a person, may be ""
+  const char* stage;   ///< "load", "prefill", "evaluate"
+  int64_t done;        ///< units finished: bytes, tokens, samples
+  int64_t total;       ///< units in all; 0 if not known
+  const char* detail;  ///< one line for a person, may be ""
 } okapi_progress;
 
 /// Hears of progress. [callback] Called on the thread that made the long call, a few times a second
 /// at most; may request the cancel token; must not call anything else of okapi.
+///
+/// @since 0.1
 typedef void (*okapi_progress_callback)(const okapi_progress* progress, void* user_data);
 
 #ifdef __cplusplus

@@ -21,8 +21,8 @@ typedef struct okapi_dataset okapi_dataset;
 /// @param parameters    JSON object of the plugin's parameters; NULL or "": all defaults
 /// @param seed          record i depends on the parameters, the seed and i alone
 /// @param[out] dataset  owned by the caller
-/// @return OKAPI_OK; OKAPI_NOT_FOUND on an unknown name or a missing file; OKAPI_INVALID_ARGUMENT on a
-///         parameter, naming it
+/// @return OKAPI_OK; OKAPI_NOT_FOUND on an unknown name or a missing file; OKAPI_INVALID_ARGUMENT
+///         on a parameter, naming it
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_dataset_open(okapi_runtime* runtime, const char* name,
@@ -52,8 +52,9 @@ OKAPI_API int64_t okapi_dataset_count(const okapi_dataset* dataset);
 /// @return OKAPI_OK; OKAPI_OUT_OF_RANGE past the end, or on a buffer too small
 /// @note [thread-safe]
 /// @since 0.1
-OKAPI_API okapi_status okapi_dataset_record(const okapi_dataset* dataset, int64_t index, char* buffer,
-                                            size_t capacity, size_t* needed, okapi_error** error);
+OKAPI_API okapi_status okapi_dataset_record(const okapi_dataset* dataset, int64_t index,
+                                            char* buffer, size_t capacity, size_t* needed,
+                                            okapi_error** error);
 
 /// Plugin, version, effective parameters and seed as a JSON object.
 ///

@@ -19,21 +19,21 @@ extern "C" {
 typedef int32_t okapi_status;
 
 #define OKAPI_OK 0
-#define OKAPI_CANCELLED 1           /* the caller's cancel token was requested */
+#define OKAPI_CANCELLED 1 /* the caller's cancel token was requested */
 #define OKAPI_UNKNOWN 2
-#define OKAPI_INVALID_ARGUMENT 3    /* an argument, a file or a setting is wrong in itself */
+#define OKAPI_INVALID_ARGUMENT 3 /* an argument, a file or a setting is wrong in itself */
 #define OKAPI_DEADLINE_EXCEEDED 4
-#define OKAPI_NOT_FOUND 5           /* a file, a plugin, a name */
+#define OKAPI_NOT_FOUND 5 /* a file, a plugin, a name */
 #define OKAPI_ALREADY_EXISTS 6
 #define OKAPI_PERMISSION_DENIED 7
 #define OKAPI_RESOURCE_EXHAUSTED 8  /* memory, disk, file handles */
-#define OKAPI_FAILED_PRECONDITION 9 /* right call, wrong state; also every call on a poisoned object */
+#define OKAPI_FAILED_PRECONDITION 9 /* right call, wrong state; any call on a spoilt object */
 #define OKAPI_ABORTED 10
-#define OKAPI_OUT_OF_RANGE 11       /* past the end: of a buffer, a context, an index */
-#define OKAPI_UNIMPLEMENTED 12      /* valid, but not something this build can do */
-#define OKAPI_INTERNAL 13           /* a broken promise of ours; please report it */
-#define OKAPI_UNAVAILABLE 14        /* a device or library is not there */
-#define OKAPI_DATA_LOSS 15          /* a file is damaged */
+#define OKAPI_OUT_OF_RANGE 11  /* past the end: of a buffer, a context, an index */
+#define OKAPI_UNIMPLEMENTED 12 /* valid, but not something this build can do */
+#define OKAPI_INTERNAL 13      /* a broken promise of ours; please report it */
+#define OKAPI_UNAVAILABLE 14   /* a device or library is not there */
+#define OKAPI_DATA_LOSS 15     /* a file is damaged */
 #define OKAPI_UNAUTHENTICATED 16
 
 /// Why a call failed. Immutable and reference counted.
@@ -59,8 +59,8 @@ OKAPI_API okapi_status okapi_error_code(const okapi_error* error);
 /// @since 0.1
 OKAPI_API const char* okapi_error_message(const okapi_error* error);
 
-/// The part of okapi, or the plugin, that failed, for instance "tokenizer" or "rope.yarn"; may be "".
-/// Owned by the error.
+/// The part of okapi, or the plugin, that failed, for instance "tokenizer" or "rope.yarn"; may be
+/// "". Owned by the error.
 ///
 /// @note [thread-safe]
 /// @since 0.1
@@ -79,7 +79,8 @@ OKAPI_API const char* okapi_error_field(const okapi_error* error);
 /// @since 0.1
 OKAPI_API const char* okapi_error_file(const okapi_error* error);
 
-/// Where in the file: a byte offset or, for text, a line; -1 if that does not apply.
+/// Where in the file: a byte offset or, for text, a line; -1 if that does not apply or `error` is
+/// NULL.
 ///
 /// @note [thread-safe]
 /// @since 0.1

@@ -21,23 +21,27 @@ extern "C" {
 
 typedef struct okapi_evaluation okapi_evaluation;
 
+/// How an evaluation is run.
+///
+/// @since 0.1
 typedef struct okapi_evaluation_options {
   uint32_t struct_size;
-  int32_t batch_size;        ///< most sequences in flight; 0: what suits the backend
-  const okapi_rope* rope;    ///< NULL: what the model's configuration says
-  int64_t rope_length;       ///< as in okapi_session_options: 0, a length in tokens, or follow
-  okapi_results* results;    ///< where samples are kept; NULL: only in this object
-  int64_t max_samples;       ///< the first so many items; 0: all
+  int32_t batch_size;      ///< most sequences in flight; 0: what suits the backend
+  const okapi_rope* rope;  ///< NULL: what the model's configuration says
+  int64_t rope_length;     ///< as in okapi_session_options: 0, a length in tokens, or follow
+  okapi_results* results;  ///< where samples are kept; NULL: only in this object
+  int64_t max_samples;     ///< the first so many items; 0: all
 } okapi_evaluation_options;
 
 #define OKAPI_EVALUATION_OPTIONS_INIT \
-  {OKAPI_STRUCT_SIZE(okapi_evaluation_options, max_samples), 0, NULL, 0, NULL, 0}
+  { OKAPI_STRUCT_SIZE(okapi_evaluation_options, max_samples), 0, NULL, 0, NULL, 0 }
 
-/// Plans an evaluation. If the results hold samples of the very same one (model, scheme, task, parameters,
-/// seed, plugin versions, dtype, backend), those are taken over and not computed again.
+/// Plans an evaluation. If the results hold samples of the very same one (model, scheme, task,
+/// parameters, seed, plugin versions, dtype, backend), those are taken over and not computed again.
 ///
 /// @param[out] evaluation  owned by the caller; holds task, model, rope and results
-/// @return OKAPI_OK; OKAPI_FAILED_PRECONDITION if the task counts with another tokenizer than the model's
+/// @return OKAPI_OK; OKAPI_FAILED_PRECONDITION if the task counts with another tokenizer than the
+///         model's
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_evaluation_create(okapi_task* task, okapi_model* model,
@@ -56,15 +60,19 @@ OKAPI_API okapi_evaluation* okapi_evaluation_ref(okapi_evaluation* evaluation);
 /// @since 0.1
 OKAPI_API void okapi_evaluation_unref(okapi_evaluation* evaluation);
 
+/// What a run listens to and tells.
+///
+/// @since 0.1
 typedef struct okapi_run_options {
   uint32_t struct_size;
   uint8_t reserved[4];
-  okapi_progress_callback progress; ///< samples; may be NULL
+  okapi_progress_callback progress;  ///< samples; may be NULL
   void* progress_user_data;
-  okapi_cancel* cancel;             ///< may be NULL
+  okapi_cancel* cancel;  ///< may be NULL
 } okapi_run_options;
 
-#define OKAPI_RUN_OPTIONS_INIT {OKAPI_STRUCT_SIZE(okapi_run_options, cancel), {0, 0, 0, 0}, NULL, NULL, NULL}
+#define OKAPI_RUN_OPTIONS_INIT \
+  { OKAPI_STRUCT_SIZE(okapi_run_options, cancel), {0, 0, 0, 0}, NULL, NULL, NULL }
 
 /// Computes the samples that are missing.
 ///
@@ -72,17 +80,28 @@ typedef struct okapi_run_options {
 /// @return OKAPI_OK; OKAPI_CANCELLED, with all finished samples kept: call again to go on
 /// @note [session]
 /// @since 0.1
-OKAPI_API okapi_status okapi_evaluation_run(okapi_evaluation* evaluation, const okapi_run_options* options,
-                                            okapi_error** error);
+OKAPI_API okapi_status okapi_evaluation_run(okapi_evaluation* evaluation,
+                                            const okapi_run_options* options, okapi_error** error);
 
 /// Result so far as a JSON object: "metrics" (name, value, low, high, n: Wilson 95 % interval for
-/// proportions), "groups" by length and depth, "samples" in item order (output_ids, output, parsed, the task's
-/// metrics such as correct, attributes), "run" (all that identifies it), n_done and n_items.
+/// proportions), "groups" by length and depth, "samples" in item order (output_ids, output, parsed,
+/// the task's metrics such as correct, attributes), "run" (all that identifies it), n_done and
+/// n_items.
 ///
 /// @note [session]
 /// @since 0.1
 OKAPI_API okapi_status okapi_evaluation_report(const okapi_evaluation* evaluation, char* buffer,
-                                               size_t capacity, size_t* needed, okapi_error** error);
+                                               size_t capacity, size_t* needed,
+                                               okapi_error** error);
+
+/// Effective options as a JSON object: task, model, rope (canonical), declared length, batch_size,
+/// results file, n_items.
+///
+/// @note [session]
+/// @since 0.1
+OKAPI_API okapi_status okapi_evaluation_describe(const okapi_evaluation* evaluation, char* buffer,
+                                                 size_t capacity, size_t* needed,
+                                                 okapi_error** error);
 
 #ifdef __cplusplus
 }

@@ -15,18 +15,19 @@ extern "C" {
 #endif
 
 /// What was found, as a JSON object: "plugins" (kind, name, id, version, license, summary, file,
-/// parameters) and "refused" (every file that was tried and why it cannot be used). Runs no plugin code.
+/// parameters) and "refused" (every file that was tried and why it cannot be used). Runs no plugin
+/// code.
 ///
 /// @note [thread-safe]
 /// @since 0.1
-OKAPI_API okapi_status okapi_runtime_plugins(const okapi_runtime* runtime, char* buffer, size_t capacity,
-                                             size_t* needed, okapi_error** error);
+OKAPI_API okapi_status okapi_runtime_plugins(const okapi_runtime* runtime, char* buffer,
+                                             size_t capacity, size_t* needed, okapi_error** error);
 
 /// Adds one plugin file to those of the runtime.
 ///
 /// @return OKAPI_OK; OKAPI_NOT_FOUND; OKAPI_INVALID_ARGUMENT if it is not a plugin;
-///         OKAPI_FAILED_PRECONDITION on another ABI, naming both; OKAPI_ALREADY_EXISTS if a plugin of
-///         that kind and name was found before
+///         OKAPI_FAILED_PRECONDITION on another ABI, naming both; OKAPI_ALREADY_EXISTS if a plugin
+///         of that kind and name was found before
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_runtime_add_plugin(okapi_runtime* runtime, const char* path,
@@ -36,8 +37,8 @@ OKAPI_API okapi_status okapi_runtime_add_plugin(okapi_runtime* runtime, const ch
 ///
 /// @note [thread-safe]
 /// @since 0.1
-OKAPI_API okapi_status okapi_plugin_info(const char* path, char* buffer, size_t capacity, size_t* needed,
-                                         okapi_error** error);
+OKAPI_API okapi_status okapi_plugin_info(const char* path, char* buffer, size_t capacity,
+                                         size_t* needed, okapi_error** error);
 
 /// Loads a plugin file and holds it against the contract of its kind.
 ///

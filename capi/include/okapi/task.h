@@ -29,14 +29,15 @@ typedef struct okapi_task okapi_task;
 /// @return as okapi_dataset_open()
 /// @note [thread-safe]
 /// @since 0.1
-OKAPI_API okapi_status okapi_task_open(okapi_runtime* runtime, const char* name, const char* parameters,
-                                       uint64_t seed, okapi_tokenizer* tokenizer,
-                                       okapi_dataset* dataset, okapi_task** task, okapi_error** error);
+OKAPI_API okapi_status okapi_task_open(okapi_runtime* runtime, const char* name,
+                                       const char* parameters, uint64_t seed,
+                                       okapi_tokenizer* tokenizer, okapi_dataset* dataset,
+                                       okapi_task** task, okapi_error** error);
 
 /// Opens a task over prompts that are given instead of made.
 ///
-/// @param prompts_json  JSON array of objects: "prompt" and "expected", as the task reads them, and any
-///                      attributes ("length", "asked", ...)
+/// @param prompts_json  JSON array of objects: "prompt" and "expected", as the task reads them, and
+///                      any attributes ("length", "asked", ...)
 /// @note [thread-safe] Otherwise as okapi_task_open().
 /// @since 0.1
 OKAPI_API okapi_status okapi_task_open_prompts(okapi_runtime* runtime, const char* name,
@@ -77,7 +78,8 @@ OKAPI_API okapi_status okapi_task_score(const okapi_task* task, int64_t index, c
                                         char* buffer, size_t capacity, size_t* needed,
                                         okapi_error** error);
 
-/// Plugin, version, metrics and how each is aggregated, effective parameters, seed, as a JSON object.
+/// Plugin, version, metrics and how each is aggregated, effective parameters, seed, as a JSON
+/// object.
 ///
 /// @note [thread-safe]
 /// @since 0.1

@@ -33,8 +33,8 @@ OKAPI_API okapi_status okapi_tokenizer_open(okapi_runtime* runtime, const char* 
 /// @return OKAPI_OK; OKAPI_NOT_FOUND if the model has none
 /// @note [thread-safe]
 /// @since 0.1
-OKAPI_API okapi_status okapi_model_get_tokenizer(const okapi_model* model, okapi_tokenizer** tokenizer,
-                                                 okapi_error** error);
+OKAPI_API okapi_status okapi_model_get_tokenizer(const okapi_model* model,
+                                                 okapi_tokenizer** tokenizer, okapi_error** error);
 
 /// Takes another reference; returns its argument.
 ///
@@ -65,8 +65,8 @@ OKAPI_API okapi_status okapi_tokenizer_encode(const okapi_tokenizer* tokenizer, 
 /// Text of token ids; control tokens are left out.
 ///
 /// @param ids  int32 [n_ids], each in [0, vocab_size)
-/// @return OKAPI_OK; OKAPI_OUT_OF_RANGE if the text does not fit; OKAPI_INVALID_ARGUMENT on an id out
-///         of range
+/// @return OKAPI_OK; OKAPI_OUT_OF_RANGE if the text does not fit; OKAPI_INVALID_ARGUMENT on an id
+///         out of range
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_tokenizer_decode(const okapi_tokenizer* tokenizer, const int32_t* ids,
@@ -84,7 +84,8 @@ OKAPI_API int32_t okapi_tokenizer_vocab_size(const okapi_tokenizer* tokenizer);
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_tokenizer_describe(const okapi_tokenizer* tokenizer, char* buffer,
-                                                size_t capacity, size_t* needed, okapi_error** error);
+                                                size_t capacity, size_t* needed,
+                                                okapi_error** error);
 
 #ifdef __cplusplus
 }
