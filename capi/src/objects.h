@@ -1,0 +1,42 @@
+// What stands behind the opaque types that more than one file of this folder meets.
+#pragma once
+
+#include <okapi/model.h>
+#include <okapi/rope.h>
+#include <okapi/tokenizer.h>
+
+#include <memory>
+
+#include "capi/src/handle.h"
+
+namespace okapi {
+class Model;
+class Rope;
+class RuntimeContext;
+class Tokenizer;
+}  // namespace okapi
+
+struct okapi_runtime : okapi::capi::Handle {
+  explicit okapi_runtime(std::shared_ptr<okapi::RuntimeContext> made) : context(std::move(made)) {}
+  std::shared_ptr<okapi::RuntimeContext> context;
+};
+
+struct okapi_model : okapi::capi::Handle {
+  explicit okapi_model(std::shared_ptr<okapi::Model> made) : model(std::move(made)) {}
+  std::shared_ptr<okapi::Model> model;
+};
+
+struct okapi_tokenizer : okapi::capi::Handle {
+  okapi_tokenizer(std::shared_ptr<okapi::RuntimeContext> parent,
+                  std::shared_ptr<const okapi::Tokenizer> made)
+      : context(std::move(parent)), tokenizer(std::move(made)) {}
+  std::shared_ptr<okapi::RuntimeContext> context;
+  std::shared_ptr<const okapi::Tokenizer> tokenizer;
+};
+
+struct okapi_rope : okapi::capi::Handle {
+  okapi_rope(std::shared_ptr<okapi::RuntimeContext> parent, std::shared_ptr<const okapi::Rope> made)
+      : context(std::move(parent)), rope(std::move(made)) {}
+  std::shared_ptr<okapi::RuntimeContext> context;
+  std::shared_ptr<const okapi::Rope> rope;
+};

@@ -1,0 +1,72 @@
+#include "capi/src/text_out.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "capi/src/guard.h"
+
+namespace okapi::capi {
+
+namespace {
+
+void check_buffer(const void* out, size_t capacity, const char* name) {
+  if (out == nullptr && capacity > 0)
+    refuse(name, "must not be NULL while its capacity is above 0");
+}
+
+[[noreturn]] void too_small(const char* name, const char* unit, size_t wanted, size_t capacity) {
+  throw Error(Code::out_of_range, std::string(name) + " needs room for " + std::to_string(wanted) +
+                                      " " + unit + ", and has it for " + std::to_string(capacity))
+      .field(name);
+}
+
+bool continues_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U; }
+
+}  // namespace
+
+void copy_text(std::string_view text, char* buffer, size_t capacity, size_t* needed) {
+  check_buffer(buffer, capacity, "buffer");
+  if (needed != nullptr) *needed = text.size() + 1;
+  if (buffer == nullptr) return;
+  if (capacity == 0) too_small("buffer", "bytes", text.size() + 1, capacity);
+
+  size_t n_copied = std::min(text.size(), capacity - 1);
+  if (n_copied < text.size()) {
+    while (n_copied > 0 && continues_character(text[n_copied])) --n_copied;
+  }
+  std::memcpy(buffer, text.data(), n_copied);
+  buffer[n_copied] = '\0';
+  if (n_copied < text.size()) too_small("buffer", "bytes", text.size() + 1, capacity);
+}
+
+void copy_json(const Json& json, char* buffer, size_t capacity, size_t* needed) {
+  copy_text(json.dump(-1, ' ', false, Json::error_handler_t::replace), buffer, capacity, needed);
+}
+
+void copy_ids(std::span<const int32_t> values, const char* name, int32_t* out, size_t capacity,
+              size_t* count) {
+  check_buffer(out, capacity, name);
+  if (count != nullptr) *count = values.size();
+  if (out == nullptr) return;
+  std::copy_n(values.begin(), std::min(values.size(), capacity), out);
+  if (values.size() > capacity) too_small(name, "ids", values.size(), capacity);
+}
+
+Json parse_parameters(const char* text, const char* name) {
+  if (text == nullptr || *text == '\0') return Json::object();
+  try {
+    Json json = parse_json(text, {"capi", "", name});
+    if (!json.is_object())
+      refuse(name, ("must be a JSON object, is " + describe_json(json)).c_str());
+    return json;
+  } catch (const Error& cause) {
+    // The text is an argument, not a file that could be damaged.
+    if (cause.code() != Code::data_loss) throw;
+    throw Error(Code::invalid_argument, std::string(name) + " is not JSON")
+        .field(name)
+        .because(cause);
+  }
+}
+
+}  // namespace okapi::capi
