@@ -27,6 +27,10 @@ function(okapi_install_in_place target)
     set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN/${to_lib}")
     install(TARGETS ${target} LIBRARY DESTINATION ${destination})
   elseif(type STREQUAL "EXECUTABLE")
+    get_target_property(folder ${target} RUNTIME_OUTPUT_DIRECTORY)
+    if(NOT folder STREQUAL CMAKE_RUNTIME_OUTPUT_DIRECTORY)
+      return()
+    endif()
     file(RELATIVE_PATH to_lib /${CMAKE_INSTALL_BINDIR} /${CMAKE_INSTALL_LIBDIR})
     set_target_properties(${target} PROPERTIES INSTALL_RPATH "$ORIGIN/${to_lib}")
     install(TARGETS ${target} RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
@@ -62,7 +66,8 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/okapiConfigVersion.
                                  COMPATIBILITY SameMinorVersion)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/okapiConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/okapiConfigVersion.cmake
-              ${CMAKE_CURRENT_LIST_DIR}/OkapiPlugin.cmake DESTINATION ${package_dir})
+              ${CMAKE_CURRENT_LIST_DIR}/OkapiPlugin.cmake
+              ${CMAKE_CURRENT_LIST_DIR}/okapi_plugin.symbols DESTINATION ${package_dir})
 
 file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/okapi.pc.in ${CMAKE_CURRENT_BINARY_DIR}/okapi.pc @ONLY)
