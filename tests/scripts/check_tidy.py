@@ -19,7 +19,7 @@ by_folder = collections.defaultdict(set)
 with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as database:
     for entry in json.load(database):
         path = os.path.relpath(os.path.realpath(os.path.join(entry["directory"], entry["file"])), root)
-        if path.startswith(("runtime/", "backends/", "capi/", "plugins/")):
+        if path.endswith(".cpp") and path.startswith(("runtime/", "backends/", "capi/", "plugins/")):
             by_folder[os.path.dirname(path)].add(path)
 
 chosen = [path for paths in by_folder.values() for path in sorted(paths)[:: int(every)]]
