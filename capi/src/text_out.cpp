@@ -10,26 +10,26 @@ namespace okapi::capi {
 
 namespace {
 
+bool continues_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U; }
+
+}  // namespace
+
 void check_buffer(const void* out, size_t capacity, const char* name) {
   if (out == nullptr && capacity > 0)
     refuse(name, "must not be NULL while its capacity is above 0");
 }
 
-[[noreturn]] void too_small(const char* name, const char* unit, size_t wanted, size_t capacity) {
+void refuse_capacity(const char* name, const char* unit, size_t wanted, size_t capacity) {
   throw Error(Code::out_of_range, std::string(name) + " needs room for " + std::to_string(wanted) +
                                       " " + unit + ", and has it for " + std::to_string(capacity))
       .field(name);
 }
 
-bool continues_character(char byte) { return (static_cast<unsigned char>(byte) & 0xC0U) == 0x80U; }
-
-}  // namespace
-
 void copy_text(std::string_view text, char* buffer, size_t capacity, size_t* needed) {
   check_buffer(buffer, capacity, "buffer");
   if (needed != nullptr) *needed = text.size() + 1;
   if (buffer == nullptr) return;
-  if (capacity == 0) too_small("buffer", "bytes", text.size() + 1, capacity);
+  if (capacity == 0) refuse_capacity("buffer", "bytes", text.size() + 1, capacity);
 
   size_t n_copied = std::min(text.size(), capacity - 1);
   if (n_copied < text.size()) {
@@ -37,20 +37,11 @@ void copy_text(std::string_view text, char* buffer, size_t capacity, size_t* nee
   }
   std::memcpy(buffer, text.data(), n_copied);
   buffer[n_copied] = '\0';
-  if (n_copied < text.size()) too_small("buffer", "bytes", text.size() + 1, capacity);
+  if (n_copied < text.size()) refuse_capacity("buffer", "bytes", text.size() + 1, capacity);
 }
 
 void copy_json(const Json& json, char* buffer, size_t capacity, size_t* needed) {
   copy_text(json.dump(-1, ' ', false, Json::error_handler_t::replace), buffer, capacity, needed);
-}
-
-void copy_ids(std::span<const int32_t> values, const char* name, int32_t* out, size_t capacity,
-              size_t* count) {
-  check_buffer(out, capacity, name);
-  if (count != nullptr) *count = values.size();
-  if (out == nullptr) return;
-  std::copy_n(values.begin(), std::min(values.size(), capacity), out);
-  if (values.size() > capacity) too_small(name, "ids", values.size(), capacity);
 }
 
 Json parse_parameters(const char* text, const char* name) {

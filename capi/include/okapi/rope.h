@@ -47,6 +47,7 @@ typedef struct okapi_rope_shape {
 
 /// Reads a spec against a geometry given in numbers. Otherwise as okapi_rope_create().
 ///
+/// @param spec  must name a scheme: there is no model that could have one of its own
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_rope_create_for_shape(okapi_runtime* runtime,
