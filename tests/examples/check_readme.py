@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""The code in README.md works as pasted: its C program answers, its Lua script and its C++ plugin give a scheme.
+
+Usage: check_readme.py ROOT BUILD_LIB OKAPI WORK CC CXX
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+root, build_lib, okapi, work, cc, cxx = sys.argv[1:]
+os.makedirs(work, exist_ok=True)
+include = os.path.join(root, "capi", "include")
+
+with open(os.path.join(root, "README.md"), encoding="utf-8") as readme:
+    blocks = re.findall(r"^```(\w+)\n(.*?)^```$", readme.read(), re.MULTILINE | re.DOTALL)
+
+
+def write(language, name):
+    """The one block in this language, as a file."""
+    (text,) = [text for tag, text in blocks if tag == language]
+    path = os.path.join(work, name)
+    with open(path, "w", encoding="utf-8") as out:
+        out.write(text)
+    return path
+
+
+def run(*command, **settings):
+    """What the command prints; README paths are relative to the root."""
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=root, **settings).stdout
+
+
+program = os.path.join(work, "program")
+run(cc, "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", f"-I{include}", write("c", "program.c"),
+    "-o", program, f"-L{build_lib}", "-lokapi", f"-Wl,-rpath,{build_lib}")
+assert run(program) == "31415>\n", "line 7 holds 31415"
+
+accuracy = float(run(okapi, "run", write("lua", "script.lua")))
+assert 0 <= accuracy <= 1, accuracy
+
+plugin = os.path.join(work, "step.so")
+run(cxx, "-std=c++20", "-shared", "-fPIC", f"-I{include}", write("cpp", "step.cpp"), "-o", plugin)
+run(okapi, "plugins", "check", plugin)
+print("the C program, the Lua script and the C++ plugin of README.md work")
