@@ -18,7 +18,7 @@ from project_files import code_files
 ALLOWED = {
     "capi/include/okapi/plugin": [],
     "capi/include/okapi": ["capi/include/okapi/"],
-    "capi/cli": ["capi/include/okapi/"],
+    "capi/cli": ["capi/include/okapi/", "capi/lua/"],
     "capi/lua": ["capi/include/okapi/"],
     "capi/examples": ["capi/include/okapi/"],
     "capi/src": ["capi/include/okapi/", "runtime/"],
