@@ -21,7 +21,8 @@
 
 namespace okapi {
 
-/// What a backend throws when the device or its library fails. Running out of memory is std::bad_alloc.
+/// What a backend throws when the device or its library fails. Running out of memory is
+/// std::bad_alloc.
 class BackendError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -31,15 +32,15 @@ class BackendError : public std::runtime_error {
 class PreparedWeight {
  public:
   virtual ~PreparedWeight() = default;
-  int64_t rows = 0;     ///< N, output features
-  int64_t columns = 0;  ///< K, input features
+  int64_t rows = 0;          ///< N, output features
+  int64_t columns = 0;       ///< K, input features
   DType dtype = DType::f32;  ///< as kept in memory
-  size_t bytes = 0;     ///< memory it occupies
+  size_t bytes = 0;          ///< memory it occupies
 };
 
 /// Rotation factors of a run of positions: f32 [n_rows, D/2] each, row r for the r-th position.
-/// Everything a scheme says about a position is folded in: the angle, the rotation gain, the magnitude.
-/// Pair i of a head is (x[i], x[i + D/2]): (x cos - y sin, y cos + x sin).
+/// Everything a scheme says about a position is folded in: the angle, the rotation gain, the
+/// magnitude. Pair i of a head is (x[i], x[i + D/2]): (x cos - y sin, y cos + x sin).
 struct RotaryView {
   ConstTensorView cos;
   ConstTensorView sin;
@@ -62,13 +63,14 @@ struct KvLayout {
 };
 
 /// One sequence of a ragged batch, as attention sees it. Query i stands at index n_cached + i and
-/// sees the keys at indices 0 .. n_cached + i. `pages` [n_pages] are page addresses (backend memory).
+/// sees the keys at indices 0 .. n_cached + i. `pages` [n_pages] are page addresses (backend
+/// memory).
 struct KvSequence {
   int64_t first_row = 0;  ///< of this sequence among the T rows of the call
   int64_t n_tokens = 0;   ///< queries in this call, at least 1
   int64_t n_cached = 0;   ///< keys already in the pages before this call
   void* const* pages = nullptr;
-  int64_t n_pages = 0;    ///< enough for n_cached + n_tokens
+  int64_t n_pages = 0;        ///< enough for n_cached + n_tokens
   RotaryView query_rotation;  ///< n_tokens rows: positions n_cached .. n_cached + n_tokens - 1
   /// Rows to rotate this call's keys by before they are stored (cached rotated), or, when
   /// `keys_are_raw`, the n_cached + n_tokens rows to rotate all keys by as they are read.
@@ -98,22 +100,24 @@ class Stream {
   /// out [T, C] = rows `ids` [T] (host memory) of the table [V, C].
   virtual void embed(const PreparedWeight& table, std::span<const int32_t> ids, TensorView out) = 0;
 
-  /// residual [T, C] += delta (skipped when delta is empty); out [T, C] = residual / rms * weight [C] f32.
+  /// residual [T, C] += delta (skipped when delta is empty); out [T, C] = residual / rms * weight
+  /// [C] f32.
   virtual void add_rms_norm(TensorView residual, ConstTensorView delta, ConstTensorView weight,
                             float epsilon, TensorView out) = 0;
 
   /// out [T, N] = x [T, K] times weight [N, K] transposed.
   virtual void linear(ConstTensorView x, const PreparedWeight& weight, TensorView out) = 0;
 
-  /// Rotates the queries in `qkv` [T, (H + 2K) D] (q, then k, then v along the row) in place, rotates
-  /// the keys unless they are kept raw, and stores keys and values into the pages of `layer`.
-  virtual void rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayout& layout, int64_t layer,
-                                std::span<const KvSequence> sequences) = 0;
+  /// Rotates the queries in `qkv` [T, (H + 2K) D] (q, then k, then v along the row) in place,
+  /// rotates the keys unless they are kept raw, and stores keys and values into the pages of
+  /// `layer`.
+  virtual void rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayout& layout,
+                                int64_t layer, std::span<const KvSequence> sequences) = 0;
 
-  /// out [T, H D] = causal attention of the queries in `qkv` over the pages of `layer`. Memory grows
-  /// with the length of the longest sequence, never with its square.
-  virtual void attention(ConstTensorView qkv, int64_t n_heads, const KvLayout& layout, int64_t layer,
-                         std::span<const KvSequence> sequences, TensorView out) = 0;
+  /// out [T, H D] = causal attention of the queries in `qkv` over the pages of `layer`. Memory
+  /// grows with the length of the longest sequence, never with its square.
+  virtual void attention(ConstTensorView qkv, int64_t n_heads, const KvLayout& layout,
+                         int64_t layer, std::span<const KvSequence> sequences, TensorView out) = 0;
 
   /// out [T, F] = silu(gate) * up, where gate_up [T, 2F] holds gate, then up along the row.
   virtual void swiglu(ConstTensorView gate_up, TensorView out) = 0;
@@ -151,13 +155,14 @@ class Backend {
   /// Lays out the matrix whose rows are the row blocks one after another (q, k and v; gate and up),
   /// each [N_i, K] in host memory, f32, f16 or bf16. Copies: the blocks may go away afterwards.
   /// `keep` is the dtype to keep in memory: f32, or bf16 when every block is bf16.
-  virtual std::unique_ptr<PreparedWeight> prepare_weight(std::span<const ConstTensorView> row_blocks,
-                                                         DType keep) = 0;
+  virtual std::unique_ptr<PreparedWeight> prepare_weight(
+      std::span<const ConstTensorView> row_blocks, DType keep) = 0;
 
   virtual std::unique_ptr<Stream> create_stream() = 0;
 
-  /// Ceilings of this device, measured now with this backend's thread limit: a product [m, k] x [k, n]
-  /// with the weight laid out as the library likes best, and the rate at which `bytes` are read once.
+  /// Ceilings of this device, measured now with this backend's thread limit: a product [m, k] x [k,
+  /// n] with the weight laid out as the library likes best, and the rate at which `bytes` are read
+  /// once.
   virtual MatmulMeasurement measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) = 0;
   virtual double measure_read_bandwidth(size_t bytes) = 0;  ///< bytes per second
 };
@@ -165,6 +170,8 @@ class Backend {
 struct BackendOptions {
   int n_threads = 0;  ///< most threads one call may use; 0: one per core
   int device_index = 0;
+  std::string
+      variant;  ///< one of the backend's sets of kernels by name, for tests; empty: the best here
 };
 
 /// The one symbol a backend module exports, found by name: kBackendEntryName.

@@ -1,0 +1,222 @@
+#include "backends/cpu/attention_task.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <numbers>
+
+#include "backends/cpu/checks.h"
+#include "backends/cpu/kv_page.h"
+
+namespace okapi::cpu {
+
+namespace {
+
+constexpr float kNothingYet = -1e30F;  // a maximum below every score; see kMasked in the kernel
+
+/// The scratch of one thread, cut up.
+struct Workspace {
+  Workspace(float* memory, const AttentionSizes& sizes)
+      : queries(memory),
+        output(queries + sizes.d * sizes.padded_lanes),
+        maximum(output + sizes.d * sizes.padded_lanes),
+        sum(maximum + sizes.padded_lanes),
+        probabilities(sum + sizes.padded_lanes),
+        limits(reinterpret_cast<int32_t*>(probabilities + sizes.probability_floats())),
+        raw_keys(probabilities + sizes.probability_floats() + sizes.width) {}
+
+  float* queries;
+  float* output;
+  float* maximum;
+  float* sum;
+  float* probabilities;
+  int32_t* limits;
+  float* raw_keys;
+};
+
+/// Lanes [begin, begin + count) of the task in vectors of `width`; lane l is query l / group of the
+/// task, head l % group of the kv head's group.
+struct Block {
+  int64_t begin;
+  int64_t count;
+  int64_t width;
+  bool half;
+};
+
+Block block_at(int64_t n_lanes, int64_t begin, int64_t full_width) {
+  const int64_t count = std::min(full_width, n_lanes - begin);
+  const bool half = count <= full_width / 2;
+  return {begin, count, half ? full_width / 2 : full_width, half};
+}
+
+const float* query_of(const AttentionCall& call, const AttentionTask& task, int64_t lane) {
+  const int64_t row = task.sequence->first_row + task.first_query + lane / call.group;
+  const int64_t head = task.kv_head * call.group + lane % call.group;
+  return call.qkv + row * call.qkv_stride + head * call.layout.head_dim;
+}
+
+/// Transposes one block of queries into [D, width], scaled so that the softmax can use powers of
+/// two.
+void pack_queries(const AttentionCall& call, const AttentionTask& task, const Block& block,
+                  float* to) {
+  const float scale = task.sequence->score_scale * std::numbers::log2e_v<float>;
+  const int64_t d = call.layout.head_dim;
+  for (int64_t lane = 0; lane < block.width; ++lane) {
+    if (lane >= block.count) {
+      for (int64_t i = 0; i < d; ++i) to[i * block.width + lane] = 0.0F;
+      continue;
+    }
+    const float* const q = query_of(call, task, block.begin + lane);
+    for (int64_t i = 0; i < d; ++i) to[i * block.width + lane] = q[i] * scale;
+  }
+}
+
+/// The tile of keys from `begin` on: where they lie, cut at page borders, or rotated copies.
+struct KeyTile {
+  std::array<KeySegment, kTileKeys> segments;
+  int n_segments = 0;
+  int n_keys = 0;
+};
+
+void find_keys(const AttentionCall& call, const AttentionTask& task, int64_t begin, float* raw_keys,
+               KeyTile* tile) {
+  const KvSequence& sequence = *task.sequence;
+  const int64_t d = call.layout.head_dim;
+  const bool rotates = sequence.keys_are_raw && !sequence.key_rotation.empty();
+  const int64_t end = std::min(begin + kTileKeys, task.key_end);
+  tile->n_segments = 0;
+  tile->n_keys = static_cast<int>(end - begin);
+  for (int64_t index = begin; index < end;) {
+    const KvRun run = kv_run(call.layout, sequence, call.layer, task.kv_head, index);
+    const int64_t n = std::min(run.n_tokens, end - index);
+    const float* keys = run.keys;
+    if (rotates) {
+      float* const rotated = raw_keys + (index - begin) * d;
+      const ConstTensorView& cosines = sequence.key_rotation.cos;
+      const ConstTensorView& sines = sequence.key_rotation.sin;
+      for (int64_t j = 0; j < n; ++j) {
+        call.kernels.rotate(keys + j * d, rotated + j * d,
+                            floats(cosines) + (index + j) * cosines.strides[0],
+                            floats(sines) + (index + j) * sines.strides[0], 1, d, d, d);
+      }
+      keys = rotated;
+    }
+    tile->segments[static_cast<size_t>(tile->n_segments++)] = {keys, run.values,
+                                                               static_cast<int>(n)};
+    index += n;
+  }
+}
+
+void write_out(const AttentionCall& call, const AttentionTask& task, const Block& block,
+               const float* output, const float* sum) {
+  const int64_t d = call.layout.head_dim;
+  for (int64_t lane = 0; lane < block.count; ++lane) {
+    const int64_t l = block.begin + lane;
+    const int64_t row = task.sequence->first_row + task.first_query + l / call.group;
+    const int64_t head = task.kv_head * call.group + l % call.group;
+    float* const to = call.out + row * call.out_stride + head * d;
+    const float scale = 1.0F / sum[lane];
+    for (int64_t i = 0; i < d; ++i) to[i] = output[i * block.width + lane] * scale;
+  }
+}
+
+/// Where a part leaves its block: output, then maximum and sum.
+struct PartSlot {
+  PartSlot(const float* parts, const AttentionSizes& sizes, int64_t slot)
+      : output(parts + sizes.part_floats() * static_cast<size_t>(slot)),
+        maximum(output + sizes.block_floats()),
+        sum(maximum + sizes.width) {}
+  const float* output;
+  const float* maximum;
+  const float* sum;
+};
+
+}  // namespace
+
+void run_task(const AttentionCall& call, const AttentionTask& task, const AttentionSizes& sizes,
+              float* scratch, float* parts) {
+  const auto d = static_cast<int64_t>(sizes.d);
+  const auto width = static_cast<int64_t>(sizes.width);
+  const int64_t n_lanes = task.n_queries * call.group;
+  Workspace work(scratch, sizes);
+  if (task.n_parts > 1) {  // one block, which stays where the merge will look for it
+    work.output = parts + sizes.part_floats() * static_cast<size_t>(task.slot);
+    work.maximum = work.output + sizes.block_floats();
+    work.sum = work.maximum + sizes.width;
+  }
+
+  for (int64_t begin = 0; begin < n_lanes; begin += width) {
+    const Block block = block_at(n_lanes, begin, width);
+    pack_queries(call, task, block, work.queries + begin * d);
+    std::fill_n(work.output + begin * d, block.width * d, 0.0F);
+    std::fill_n(work.maximum + begin, block.width, kNothingYet);
+    std::fill_n(work.sum + begin, block.width, 0.0F);
+  }
+
+  const int64_t first_index =
+      task.sequence->n_cached + task.first_query;  // of the task's first query
+  KeyTile keys;
+  for (int64_t key = task.key_begin; key < task.key_end; key += kTileKeys) {
+    find_keys(call, task, key, work.raw_keys, &keys);
+    for (int64_t begin = 0; begin < n_lanes; begin += width) {
+      const Block block = block_at(n_lanes, begin, width);
+      const auto limit_of = [&](int64_t lane) {
+        return first_index + (block.begin + lane) / call.group - key;
+      };
+      const int64_t n_keys = std::min<int64_t>(keys.n_keys, limit_of(block.count - 1) + 1);
+      if (n_keys <= 0) continue;
+      const int64_t n_unmasked = std::clamp<int64_t>(limit_of(0) + 1, 0, n_keys);
+      if (n_unmasked < n_keys) {
+        for (int64_t lane = 0; lane < block.width; ++lane) {
+          work.limits[lane] = static_cast<int32_t>(limit_of(std::min(lane, block.count - 1)));
+        }
+      }
+      call.kernels.attention_tile({.queries = work.queries + begin * d,
+                                   .output = work.output + begin * d,
+                                   .maximum = work.maximum + begin,
+                                   .sum = work.sum + begin,
+                                   .probabilities = work.probabilities,
+                                   .limits = work.limits,
+                                   .segments = keys.segments.data(),
+                                   .n_segments = keys.n_segments,
+                                   .n_keys = static_cast<int>(n_keys),
+                                   .n_unmasked = static_cast<int>(n_unmasked),
+                                   .head_dim = static_cast<int>(d),
+                                   .half_width = block.half});
+    }
+  }
+
+  if (task.n_parts > 1) return;
+  for (int64_t begin = 0; begin < n_lanes; begin += width) {
+    const Block block = block_at(n_lanes, begin, width);
+    write_out(call, task, block, work.output + begin * d, work.sum + begin);
+  }
+}
+
+void merge_parts(const AttentionCall& call, const AttentionTask& first, const AttentionSizes& sizes,
+                 const float* parts) {
+  const int64_t d = call.layout.head_dim;
+  const Block block = block_at(first.n_queries * call.group, 0, static_cast<int64_t>(sizes.width));
+  for (int64_t lane = 0; lane < block.count; ++lane) {
+    float top = kNothingYet;
+    for (int part = 0; part < first.n_parts; ++part) {
+      top = std::max(top, PartSlot(parts, sizes, first.slot + part).maximum[lane]);
+    }
+    const int64_t row = first.sequence->first_row + first.first_query + lane / call.group;
+    const int64_t head = first.kv_head * call.group + lane % call.group;
+    float* const to = call.out + row * call.out_stride + head * d;
+    std::fill_n(to, d, 0.0F);
+    float sum = 0.0F;
+    for (int part = 0; part < first.n_parts; ++part) {
+      const PartSlot slot(parts, sizes, first.slot + part);
+      // A part none of whose keys the query sees has kNothingYet for its maximum: its weight is 0.
+      const float weight = std::exp2(slot.maximum[lane] - top);
+      sum += slot.sum[lane] * weight;
+      for (int64_t i = 0; i < d; ++i) to[i] += slot.output[i * block.width + lane] * weight;
+    }
+    const float scale = 1.0F / sum;
+    for (int64_t i = 0; i < d; ++i) to[i] *= scale;
+  }
+}
+
+}  // namespace okapi::cpu

@@ -1,0 +1,23 @@
+// The kernels of one instruction set, by name. Included by kernel sources only.
+#pragma once
+
+#include "backends/cpu/kernels/kernels.h"
+
+namespace okapi::cpu::OKAPI_CPU_ISA {
+
+void widen_bf16(const uint16_t* from, float* to, int64_t n);
+void product_f32(const float* x, int64_t ldx, int64_t m, const float* w, int64_t n, int64_t k,
+                 float* out, int64_t ldo);
+void product_bf16(const float* x, int64_t ldx, int64_t m, const uint16_t* w, int64_t n, int64_t k,
+                  float* out, int64_t ldo);
+void add_rms_norm(float* residual, const float* delta, const float* weight, float epsilon,
+                  float* out, int64_t n);
+void rotate(const float* from, float* to, const float* cosines, const float* sines, int64_t n_heads,
+            int64_t from_stride, int64_t to_stride, int64_t head_dim);
+void swiglu(const float* gate, const float* up, float* out, int64_t n);
+void fold_log_sum_exp(const float* logits, int64_t n, float* maximum, double* sum);
+int64_t argmax(const float* x, int64_t n);
+void attention_tile(const AttentionTile& tile);
+float read(const float* from, int64_t n);
+
+}  // namespace okapi::cpu::OKAPI_CPU_ISA

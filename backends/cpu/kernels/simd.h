@@ -1,0 +1,92 @@
+// One vector register of floats, in terms of GCC's vector extensions, so that a kernel is written
+// once and compiled for every instruction set.
+//
+// Included by kernel sources only. Everything here has internal linkage: an inline function with
+// external linkage, compiled for AVX-512 in one object and for SSE2 in another, would be merged by
+// the linker, and the survivor might not run on this processor. For the same reason kernel sources
+// use no standard C++ library.
+#pragma once
+
+#include <stdint.h>
+
+#ifndef OKAPI_CPU_ISA
+#error "kernel sources are compiled once per instruction set, see kernels/CMakeLists.txt"
+#endif
+
+namespace okapi::cpu::OKAPI_CPU_ISA {
+namespace {
+
+constexpr int kVectorBytes = OKAPI_CPU_VECTOR_BYTES;
+constexpr int kLanes = kVectorBytes / 4;
+
+typedef float Floats __attribute__((vector_size(kVectorBytes)));
+typedef int32_t Ints __attribute__((vector_size(kVectorBytes)));
+typedef float UnalignedFloats __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+typedef int32_t UnalignedInts __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+
+inline Floats load(const float* p) { return *reinterpret_cast<const UnalignedFloats*>(p); }
+inline void store(float* p, Floats v) { *reinterpret_cast<UnalignedFloats*>(p) = v; }
+inline Ints load(const int32_t* p) { return *reinterpret_cast<const UnalignedInts*>(p); }
+inline Floats broadcast(float x) { return x - Floats{}; }
+inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
+
+/// A bf16 is the upper half of the float it stands for.
+inline float widen(uint16_t bits) {
+  union {
+    uint32_t bits;
+    float value;
+  } word = {static_cast<uint32_t>(bits) << 16};
+  return word.value;
+}
+
+/// bf16 weights lie in memory in blocks of 2 * kPairing: word j of a block holds elements j and
+/// j + kPairing, so that a register of words splits into two registers of neighbours by a shift and
+/// a mask, without the shuffles that widening in order would take. See pair_bf16() in weight.cpp.
+inline Floats load_low(const uint16_t* words) {
+  const Ints bits = *reinterpret_cast<const UnalignedInts*>(words);
+  return reinterpret_cast<Floats>(bits << 16);
+}
+inline Floats load_high(const uint16_t* words) {
+  const Ints bits = *reinterpret_cast<const UnalignedInts*>(words);
+  return reinterpret_cast<Floats>(bits & static_cast<int32_t>(0xFFFF0000U));
+}
+inline float value(float x) { return x; }
+inline float value(uint16_t bits) { return widen(bits); }
+
+/// Always the same order, so that a sum does not depend on where a vector stood.
+inline float sum(Floats v) {
+  float total = 0;
+  for (int width = kLanes / 2; width > 0; width /= 2) {
+    for (int i = 0; i < width; ++i) v[i] += v[i + width];
+  }
+  total = v[0];
+  return total;
+}
+inline float largest(Floats v) {
+  float top = v[0];
+  for (int i = 1; i < kLanes; ++i) top = v[i] > top ? v[i] : top;
+  return top;
+}
+
+/// 2^x for x up to 127; exactly 0 below -126. A minimax polynomial of degree 6 on [-1/2, 1/2]
+/// (relative error 2e-9, so the rounding of its evaluation dominates) times a power of two.
+inline Floats exp2(Floats x) {
+  const Floats kRound =
+      broadcast(12582912.0F);  // 1.5 * 2^23: adding it leaves the integer in the low bits
+  const Floats shifted = x + kRound;
+  const Floats f = x - (shifted - kRound);
+  Floats p = f * 0.000153458120F + 0.00133999312F;
+  p = p * f + 0.00961848896F;
+  p = p * f + 0.0555032878F;
+  p = p * f + 0.240226469F;
+  p = p * f + 0.693147206F;
+  p = p * f + 1.0F;
+  const Floats scaled =
+      reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + (reinterpret_cast<Ints>(shifted) << 23));
+  return x < -126.0F ? Floats{} : scaled;
+}
+
+constexpr float kLog2E = 1.44269504088896341F;
+
+}  // namespace
+}  // namespace okapi::cpu::OKAPI_CPU_ISA

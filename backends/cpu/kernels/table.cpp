@@ -1,0 +1,25 @@
+// The table of this instruction set's kernels.
+#include "backends/cpu/kernels/declare.h"
+
+#define OKAPI_QUOTE_EXPANDED(x) #x
+#define OKAPI_QUOTE(x) OKAPI_QUOTE_EXPANDED(x)
+
+namespace okapi::cpu::OKAPI_CPU_ISA {
+
+extern const Kernels kTable;
+const Kernels kTable = {
+    .name = OKAPI_QUOTE(OKAPI_CPU_ISA),
+    .attention_lanes = 2 * OKAPI_CPU_VECTOR_BYTES / 4,
+    .widen_bf16 = widen_bf16,
+    .product_f32 = product_f32,
+    .product_bf16 = product_bf16,
+    .add_rms_norm = add_rms_norm,
+    .rotate = rotate,
+    .swiglu = swiglu,
+    .fold_log_sum_exp = fold_log_sum_exp,
+    .argmax = argmax,
+    .attention_tile = attention_tile,
+    .read = read,
+};
+
+}  // namespace okapi::cpu::OKAPI_CPU_ISA

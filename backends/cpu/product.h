@@ -1,0 +1,27 @@
+// One product of some rows with some rows of a weight, by the way that suits its size. Used by
+// linear and by log_loss.
+#pragma once
+
+#include "backends/cpu/cpu_backend.h"
+
+namespace okapi::cpu {
+
+/// Fewer input rows than this go through our own kernel, which reads each weight once, straight
+/// from f32 or bf16; from here on the library's product is faster.
+constexpr int64_t kLibraryRows = 16;
+
+/// Weight rows that are widened from bf16 at once: a block that stays in the cache until its
+/// product has read it.
+constexpr int64_t kBlockElements = int64_t{1} << 20;
+int64_t rows_per_block(const CpuWeight& weight);
+
+/// out [m, end - begin] = x [m, K] times rows [begin, end) of the weight, transposed.
+void multiply(const Shared& shared, Scratch& scratch, const float* x, int64_t ldx, int64_t m,
+              const CpuWeight& weight, int64_t begin, int64_t end, float* out, int64_t ldo);
+
+/// Rows [begin, end), at most rows_per_block(), as f32: where they lie, or widened into the
+/// scratch.
+const float* widened_rows(const Shared& shared, Scratch& scratch, const CpuWeight& weight,
+                          int64_t begin, int64_t end);
+
+}  // namespace okapi::cpu

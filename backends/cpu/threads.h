@@ -1,0 +1,49 @@
+// How an operation spreads over threads: OpenMP, as oneDNN does, so that both share one set of
+// workers.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace okapi::cpu {
+
+/// OpenMP's thread count is a setting of the calling thread, which oneDNN reads too. Every entry
+/// into the backend sets its own limit and gives the caller's back on return.
+class ThreadLimit {
+ public:
+  explicit ThreadLimit(int n_threads) : before_(omp_get_max_threads()) {
+    omp_set_num_threads(n_threads);
+  }
+  ~ThreadLimit() { omp_set_num_threads(before_); }
+  ThreadLimit(const ThreadLimit&) = delete;
+  ThreadLimit& operator=(const ThreadLimit&) = delete;
+
+ private:
+  int before_;
+};
+
+/// Below this many elements or multiply-adds, waking the other threads costs more than they save.
+constexpr int64_t kWorthThreads = 32768;
+
+/// Calls body(begin, end) on disjoint ranges that cover [0, n), each a multiple of `grain` but the
+/// last. The body must not throw. `work` estimates the elements touched in all.
+template <typename Body>
+void parallel_ranges(int64_t n, int64_t grain, int64_t work, const Body& body) {
+  const int64_t n_grains = (n + grain - 1) / grain;
+  if (n_grains <= 1 || work < kWorthThreads) {
+    if (n > 0) body(int64_t{0}, n);
+    return;
+  }
+#pragma omp parallel
+  {
+    const int64_t n_threads = omp_get_num_threads();
+    const int64_t thread = omp_get_thread_num();
+    const int64_t begin = n_grains * thread / n_threads * grain;
+    const int64_t end = std::min(n, n_grains * (thread + 1) / n_threads * grain);
+    if (begin < end) body(begin, end);
+  }
+}
+
+}  // namespace okapi::cpu

@@ -1,0 +1,123 @@
+#include "backends/cpu/weight.h"
+
+#include <bit>
+#include <cstring>
+#include <string>
+
+#include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/threads.h"
+
+namespace okapi::cpu {
+
+namespace {
+
+float from_f16(uint16_t bits) {
+  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000U) << 16;
+  const uint32_t magnitude = bits & 0x7FFFU;
+  if (magnitude >= 0x7C00U) {  // infinity or NaN: the exponent becomes all ones
+    return std::bit_cast<float>(sign | 0x7F800000U | (magnitude & 0x3FFU) << 13);
+  }
+  // Multiplying moves the exponent's bias from 15 to 127, and normalises what is subnormal in f16.
+  constexpr float kBias = 0x1p112F;
+  return std::bit_cast<float>(
+      sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 13) * kBias));
+}
+
+float from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+
+/// See kernels/simd.h: word j of a block of 2 * kPairing holds elements j / 2 of either half.
+void pair_bf16(const uint16_t* from, uint16_t* to, int64_t n) {
+  int64_t i = 0;
+  for (; i + 2 * kPairing <= n; i += 2 * kPairing) {
+    for (int j = 0; j < kPairing; ++j) {
+      to[i + 2 * j] = from[i + j];
+      to[i + 2 * j + 1] = from[i + kPairing + j];
+    }
+  }
+  for (; i < n; ++i) to[i] = from[i];
+}
+
+void widen_row(const void* from, DType dtype, float* to, int64_t n) {
+  const auto* const words = static_cast<const uint16_t*>(from);
+  switch (dtype) {
+    case DType::f32:
+      std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
+      break;
+    case DType::f16:
+      for (int64_t i = 0; i < n; ++i) to[i] = from_f16(words[i]);
+      break;
+    default:
+      for (int64_t i = 0; i < n; ++i) to[i] = from_bf16(words[i]);
+  }
+}
+
+void check(const ConstTensorView& block, const ConstTensorView& first, DType keep) {
+  if (block.rank != 2 || block.empty())
+    throw BackendError("prepare_weight: a row block must be a matrix");
+  if (block.shape[1] != first.shape[1]) {
+    throw BackendError("prepare_weight: row blocks of " + std::to_string(first.shape[1]) +
+                       " and of " + std::to_string(block.shape[1]) + " columns");
+  }
+  if (block.strides[1] != 1)
+    throw BackendError("prepare_weight: the elements of a row must be contiguous");
+  if (block.dtype != DType::f32 && block.dtype != DType::f16 && block.dtype != DType::bf16) {
+    throw BackendError("prepare_weight: a row block must be f32, f16 or bf16");
+  }
+  if (keep == DType::bf16 && block.dtype != DType::bf16) {
+    throw BackendError("prepare_weight: only bf16 blocks can be kept as bf16");
+  }
+}
+
+}  // namespace
+
+CpuWeight::CpuWeight(std::span<const ConstTensorView> row_blocks, DType keep) {
+  if (row_blocks.empty()) throw BackendError("prepare_weight: no row blocks");
+  if (keep != DType::f32 && keep != DType::bf16) {
+    throw BackendError("prepare_weight: the CPU backend keeps weights as f32 or bf16");
+  }
+  for (const ConstTensorView& block : row_blocks) {
+    check(block, row_blocks[0], keep);
+    rows += block.shape[0];
+  }
+  columns = row_blocks[0].shape[1];
+  dtype = keep;
+  const size_t row_bytes = static_cast<size_t>(columns) * size_of(keep);
+  bytes = static_cast<size_t>(rows) * row_bytes;
+  data_ = make_buffer<std::byte>(bytes);
+
+  std::byte* to = data_.get();
+  for (const ConstTensorView& block : row_blocks) {
+    const auto* const from = static_cast<const std::byte*>(block.data);
+    const size_t from_stride = static_cast<size_t>(block.strides[0]) * size_of(block.dtype);
+    parallel_ranges(block.shape[0], 1, block.shape[0] * columns, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) {
+        const std::byte* const source = from + static_cast<size_t>(row) * from_stride;
+        std::byte* const target = to + static_cast<size_t>(row) * row_bytes;
+        if (keep == DType::bf16) {
+          pair_bf16(reinterpret_cast<const uint16_t*>(source), reinterpret_cast<uint16_t*>(target),
+                    columns);
+        } else {
+          widen_row(source, block.dtype, reinterpret_cast<float*>(target), columns);
+        }
+      }
+    });
+    to += static_cast<size_t>(block.shape[0]) * row_bytes;
+  }
+}
+
+const PackedMatrix* CpuWeight::packed(const OneDnn& library) const {
+  std::call_once(packed_once_, [&] {
+    if (dtype == DType::f32 && library.prefers_packing(rows, columns)) {
+      packed_ = library.pack(f32_row(0), rows, columns);
+    }
+  });
+  return packed_.get();
+}
+
+const CpuWeight& cpu_weight(const PreparedWeight& weight) {
+  const auto* const own = dynamic_cast<const CpuWeight*>(&weight);
+  if (own == nullptr) throw BackendError("the weight was prepared by another backend");
+  return *own;
+}
+
+}  // namespace okapi::cpu
