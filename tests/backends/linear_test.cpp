@@ -1,0 +1,105 @@
+#include "tests/backends/backend_test.h"
+
+namespace okapi {
+namespace {
+
+class LinearTest : public BackendTest {
+ protected:
+  /// A sum of k products of numbers of size 1 and random sign is of size sqrt(k).
+  double allowed(int64_t k) const { return tolerance_ * std::sqrt(static_cast<double>(k)); }
+
+  void expect_product(int64_t m, int64_t n, int64_t k, DType dtype) {
+    const Values x = random(m * k);
+    const Values w = random_(n * k, 1.0, dtype);
+    const auto weight = prepare(w, n, k, dtype, dtype);
+    const Tensor input = put(x, {m, k});
+    Tensor out(backend_, activations_, {m, n});
+    stream_->linear(input.view(), *weight, out.view());
+    EXPECT_LE(error_per_element(get(out.view()), reference::linear(x, w, m, n, k)), allowed(k))
+        << m << " x " << n << " x " << k << (dtype == DType::bf16 ? " bf16" : " f32");
+  }
+};
+
+TEST_P(LinearTest, EqualsThePlainProduct) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const int64_t m : {1, 2, 3, 4, 5, 15, 16, 17, 65}) {
+      for (const int64_t n : {1, 3, 64, 100}) {
+        for (const int64_t k : {1, 2, 34, 64, 100, 576}) expect_product(m, n, k, dtype);
+      }
+    }
+  }
+}
+
+// More rows than any primitive takes at once, with a rest; more weight than one widened block.
+TEST_P(LinearTest, EqualsThePlainProductWhenLarge) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    expect_product(1000, 70, 96, dtype);
+    expect_product(17, 4500, 256, dtype);
+    expect_product(1, 4500, 256, dtype);
+  }
+}
+
+TEST_P(LinearTest, LeavesWhatLiesBetweenTheRowsAlone) {
+  for (const int64_t m : {1, 5, 40}) {
+    const int64_t n = 20;
+    const int64_t k = 48;
+    const Values x = random(m * 2 * k);
+    const Values w = random_(n * k);
+    const auto weight = prepare(w, n, k, DType::f32, DType::f32);
+    const Tensor input = put(x, {m, 2 * k});
+    Tensor out = put(Values(static_cast<size_t>(m * 2 * n), 7.0), {m, 2 * n});
+    ConstTensorView left_input = input.view();
+    left_input.shape[1] = k;
+    TensorView left_out = out.view();
+    left_out.shape[1] = n;
+    stream_->linear(left_input, *weight, left_out);
+
+    const Values got = get(out.view());
+    Values left;
+    for (int64_t row = 0; row < m; ++row) {
+      const Values wanted = reference::linear(
+          Values(x.begin() + row * 2 * k, x.begin() + row * 2 * k + k), w, 1, n, k);
+      const Values product(got.begin() + row * 2 * n, got.begin() + row * 2 * n + n);
+      EXPECT_LE(error_per_element(product, wanted), allowed(k));
+      for (int64_t i = n; i < 2 * n; ++i) EXPECT_EQ(got[row * 2 * n + i], 7.0);
+    }
+  }
+}
+
+TEST_P(LinearTest, SameInputsGiveTheSameBits) {
+  for (const int64_t m : {1, 7, 64, 300}) {
+    const auto weight = prepare(random_(200 * 96), 200, 96, DType::f32, DType::f32);
+    const Tensor input = put(random(m * 96), {m, 96});
+    Tensor first(backend_, activations_, {m, 200});
+    Tensor second(backend_, activations_, {m, 200});
+    stream_->linear(input.view(), *weight, first.view());
+    stream_->linear(input.view(), *weight, second.view());
+    EXPECT_EQ(get(first.view()), get(second.view()));
+  }
+}
+
+// Decoding in a batch: a row's sums do not depend on how many rows stand beside it.
+TEST_P(LinearTest, AFewRowsDoNotDependOnOneAnother) {
+  const auto weight = prepare(random_(50 * 96), 50, 96, DType::f32, DType::f32);
+  const Values x = random(6 * 96);
+  const Tensor six = put(x, {6, 96});
+  const Tensor two = put(Values(x.begin(), x.begin() + 2 * 96), {2, 96});
+  Tensor out_six(backend_, activations_, {6, 50});
+  Tensor out_two(backend_, activations_, {2, 50});
+  stream_->linear(six.view(), *weight, out_six.view());
+  stream_->linear(two.view(), *weight, out_two.view());
+  const Values all = get(out_six.view());
+  EXPECT_EQ(get(out_two.view()), Values(all.begin(), all.begin() + 100));
+}
+
+TEST_P(LinearTest, RefusesShapesThatDiffer) {
+  const auto weight = prepare(random_(50 * 96), 50, 96, DType::f32, DType::f32);
+  const Tensor input = put(random(2 * 95), {2, 95});
+  Tensor out(backend_, activations_, {2, 50});
+  EXPECT_THROW(stream_->linear(input.view(), *weight, out.view()), BackendError);
+}
+
+OKAPI_FOR_EACH_BACKEND(LinearTest);
+
+}  // namespace
+}  // namespace okapi

@@ -1,0 +1,13 @@
+# cmake -D NM=... -D OBJECTS=a.o;b.o -P no_weak_symbols.cmake: fails when an object defines a weak symbol.
+if(NOT OBJECTS)
+  message(FATAL_ERROR "no objects given")
+endif()
+foreach(object IN LISTS OBJECTS)
+  execute_process(COMMAND ${NM} --defined-only ${object} OUTPUT_VARIABLE symbols RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    message(FATAL_ERROR "${NM} ${object} failed")
+  endif()
+  if(symbols MATCHES " [WVu] ([^\n]*)")
+    message(SEND_ERROR "${object} defines the weak symbol ${CMAKE_MATCH_1}")
+  endif()
+endforeach()
