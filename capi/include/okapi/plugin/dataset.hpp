@@ -117,7 +117,7 @@ class ArenaCopy {
   const okapi_field* fields(std::span<const Field> from) const {
     auto* to = array<okapi_field>(from.size());
     for (size_t i = 0; i < from.size(); ++i) {
-      to[i] = {text(from[i].name), from[i].type,          0,
+      to[i] = {text(from[i].name), from[i].type,       0,
                from[i].number,     text(from[i].text), static_cast<int64_t>(from[i].text.size())};
     }
     return to;
@@ -176,10 +176,10 @@ inline constexpr const char* kDatasetExtension = OKAPI_DATASET_EXTENSION;
 }  // namespace okapi
 
 /// Exports a dataset: its name, a one-line summary, its class, then fields of okapi::DatasetPlugin.
-#define OKAPI_DATASET_PLUGIN(plugin_name, plugin_summary, Dataset, ...)                               \
-  static constexpr ::okapi::DatasetPlugin kOkapiDatasetPlugin = {__VA_ARGS__};                        \
-  extern "C" OKAPI_PLUGIN_EXPORT constinit const okapi_plugin_entry okapi_plugin_entry_v1 =           \
-      ::okapi::detail::make_entry<::okapi::detail::Stateless<                                         \
-          ::okapi::detail::DatasetGlue<Dataset>::kTable, ::okapi::detail::kDatasetExtension>>(        \
-          {.kind = "dataset", .name = plugin_name, .summary = plugin_summary},                        \
+#define OKAPI_DATASET_PLUGIN(plugin_name, plugin_summary, Dataset, ...)                        \
+  static constexpr ::okapi::DatasetPlugin kOkapiDatasetPlugin = {__VA_ARGS__};                 \
+  extern "C" OKAPI_PLUGIN_EXPORT constinit const okapi_plugin_entry okapi_plugin_entry_v1 =    \
+      ::okapi::detail::make_entry<::okapi::detail::Stateless<                                  \
+          ::okapi::detail::DatasetGlue<Dataset>::kTable, ::okapi::detail::kDatasetExtension>>( \
+          {.kind = "dataset", .name = plugin_name, .summary = plugin_summary},                 \
           kOkapiDatasetPlugin.params);

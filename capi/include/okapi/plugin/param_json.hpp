@@ -1,5 +1,5 @@
-// Declared parameters as C++ constants, and their JSON text made by the compiler, so that it stands in
-// the file for tools that read the entry without running any code.
+// Declared parameters as C++ constants, and their JSON text made by the compiler, so that it stands
+// in the file for tools that read the entry without running any code.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ struct Default {
   double number = 0;
   int64_t integer = 0;
   std::string_view text;
-  std::string_view choices;    ///< separated by '|'
-  std::string_view from_model; ///< a fact of the model, as plugin.h lists them
+  std::string_view choices;     ///< separated by '|'
+  std::string_view from_model;  ///< a fact of the model, as plugin.h lists them
 
   constexpr Default(double value)  // NOLINT(google-explicit-constructor): written as a literal
       : is_set(true), number(value) {}
@@ -130,8 +130,8 @@ class TextWriter {
     return *this;
   }
 
-  /// As mantissa * 10^exponent, found exactly: the quotient (or product) of two integers below 2^53 and
-  /// 10^22 is correctly rounded, as is the number that reads it back.
+  /// As mantissa * 10^exponent, found exactly: the quotient (or product) of two integers below 2^53
+  /// and 10^22 is correctly rounded, as is the number that reads it back.
   constexpr TextWriter& put_number(double value) {
     double power = 1;
     for (int exponent = 0; exponent <= 22; ++exponent, power *= 10) {
@@ -166,12 +166,18 @@ class TextWriter {
 
 constexpr std::string_view type_name(int32_t type) {
   switch (type) {
-    case OKAPI_PARAM_INTEGER: return "integer";
-    case OKAPI_PARAM_STRING: return "string";
-    case OKAPI_PARAM_BOOLEAN: return "boolean";
-    case OKAPI_PARAM_ENUM: return "enum";
-    case OKAPI_PARAM_LIST: return "list";
-    default: return "number";
+    case OKAPI_PARAM_INTEGER:
+      return "integer";
+    case OKAPI_PARAM_STRING:
+      return "string";
+    case OKAPI_PARAM_BOOLEAN:
+      return "boolean";
+    case OKAPI_PARAM_ENUM:
+      return "enum";
+    case OKAPI_PARAM_LIST:
+      return "list";
+    default:
+      return "number";
   }
 }
 
@@ -181,10 +187,17 @@ constexpr void write_default(TextWriter& writer, const Default& value) {
   if (!value.is_set) return;
   writer.put(",\"default\":");
   switch (value.type) {
-    case OKAPI_PARAM_NUMBER: writer.put_number(value.number); break;
-    case OKAPI_PARAM_INTEGER: writer.put_integer(value.integer); break;
-    case OKAPI_PARAM_BOOLEAN: writer.put(value.integer != 0 ? "true" : "false"); break;
-    default: writer.put_quoted(value.text);
+    case OKAPI_PARAM_NUMBER:
+      writer.put_number(value.number);
+      break;
+    case OKAPI_PARAM_INTEGER:
+      writer.put_integer(value.integer);
+      break;
+    case OKAPI_PARAM_BOOLEAN:
+      writer.put(value.integer != 0 ? "true" : "false");
+      break;
+    default:
+      writer.put_quoted(value.text);
   }
 }
 

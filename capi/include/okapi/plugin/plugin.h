@@ -1,22 +1,24 @@
 /* A plugin: one shared library that exports one constant, okapi_plugin_entry_v1.
  *
  *   static const void* get_extension(void* state, const char* id);  // "okapi.rope/1" -> its table
- *   OKAPI_PLUGIN_ENTRY("org.example.rope.power", "power", "1.0", "Apache-2.0", "inv_freq to a power",
- *                      "okapi.rope/1", "[{\"name\":\"exponent\",\"type\":\"number\",\"default\":0.5}]",
- *                      NULL, NULL, get_extension)
+ *   OKAPI_PLUGIN_ENTRY("org.example.rope.power", "power", "1.0", "Apache-2.0",
+ *                      "inv_freq to a power", "okapi.rope/1",
+ *                      "[{\"name\":\"exponent\",\"type\":\"number\",\"default\":0.5}]", NULL,
+ *                      NULL, get_extension)
  *
  * The entry is data: okapi reads id, versions and declared parameters from the file without running
- * any of its code, and opens the library when a scheme, dataset or task of it is first used. It stays
- * mapped until the process ends. A plugin links nothing of okapi; what it may call arrives in
+ * any of its code, and opens the library when a scheme, dataset or task of it is first used. It
+ * stays mapped until the process ends. A plugin links nothing of okapi; what it may call arrives in
  * okapi_host (host.h). C++ writers start from rope.hpp, dataset.hpp or task.hpp instead.
  *
  * Rules that hold for every function of a plugin:
  * - It returns an okapi status (0 is OK) and, on failure, first says why through the error sink.
- * - It may be called from any thread. Calls on one instance never overlap, unless the instance's kind
- *   has a THREAD_SAFE flag and it is set; calls on different instances may.
+ * - It may be called from any thread. Calls on one instance never overlap, unless its table has a
+ *   THREAD_SAFE flag and it is set; calls on different instances may.
  * - It keeps no pointer it was given after it returns, except where a line below says so.
  * - It never exits, aborts, prints, throws across this border, or reads the environment.
- * - Structs start with struct_size, the writer's sizeof. A reader uses a field only if it lies within.
+ * - Structs start with struct_size, the writer's sizeof. A reader uses a field only if it lies
+ *   within.
  */
 #ifndef OKAPI_PLUGIN_PLUGIN_H
 #define OKAPI_PLUGIN_PLUGIN_H
@@ -59,9 +61,9 @@ typedef struct okapi_host okapi_host; /* host.h */
 typedef struct okapi_error_sink {
   uint32_t struct_size;
   uint32_t reserved;
-  void* context; ///< the host's
-  /// `field` is the parameter or field at fault, or NULL; `message` says what was wanted and what was
-  /// found. Both are copied. The last report of a call counts. [thread-safe]
+  void* context;  ///< the host's
+  /// `field` is the parameter or field at fault, or NULL; `message` says what was wanted and what
+  /// was found. Both are copied. The last report of a call counts. [thread-safe]
   void (*report)(const struct okapi_error_sink* sink, const char* field, const char* message);
 } okapi_error_sink;
 
@@ -83,13 +85,13 @@ typedef struct okapi_error_sink {
 ///
 /// @since 0.1
 typedef struct okapi_param {
-  const char* name;      ///< as declared
-  int32_t type;          ///< OKAPI_PARAM_NUMBER .. OKAPI_PARAM_LIST
-  int32_t source;        ///< OKAPI_PARAM_UNSET .. OKAPI_PARAM_DEFAULT
-  double number;         ///< NUMBER, and INTEGER converted; else 0
-  int64_t integer;       ///< INTEGER; BOOLEAN as 0 or 1; else 0
-  const char* text;      ///< STRING and ENUM, NUL-terminated; else ""
-  const double* numbers; ///< LIST [n_numbers]; else NULL
+  const char* name;       ///< as declared
+  int32_t type;           ///< OKAPI_PARAM_NUMBER .. OKAPI_PARAM_LIST
+  int32_t source;         ///< OKAPI_PARAM_UNSET .. OKAPI_PARAM_DEFAULT
+  double number;          ///< NUMBER, and INTEGER converted; else 0
+  int64_t integer;        ///< INTEGER; BOOLEAN as 0 or 1; else 0
+  const char* text;       ///< STRING and ENUM, NUL-terminated; else ""
+  const double* numbers;  ///< LIST [n_numbers]; else NULL
   int64_t n_numbers;
 } okapi_param;
 
@@ -99,14 +101,14 @@ typedef struct okapi_param {
 typedef struct okapi_params {
   uint32_t struct_size;
   uint32_t n_values;
-  const okapi_param* values; ///< [n_values], in the order of the declaration
-  const char* json;          ///< the same as one JSON object, keys in that order; unset ones left out
+  const okapi_param* values;  ///< [n_values], in the order of the declaration
+  const char* json;  ///< the same as one JSON object, keys in that order; unset ones left out
   /// The parameter of that name, or NULL if none is declared. [thread-safe]
   const okapi_param* (*find)(const struct okapi_params* params, const char* name);
 } okapi_params;
 
-/// What the library exports, under the name okapi_plugin_entry_v1, in read-only data. Character arrays
-/// are UTF-8 and NUL-terminated; the host refuses a plugin whose arrays are not.
+/// What the library exports, under the name okapi_plugin_entry_v1, in read-only data. Character
+/// arrays are UTF-8 and NUL-terminated; the host refuses a plugin whose arrays are not.
 ///
 /// `parameters` is a JSON array of objects, one per parameter, keys:
 ///
@@ -128,23 +130,25 @@ typedef struct okapi_params {
 typedef struct okapi_plugin_entry {
   uint32_t struct_size;
   uint32_t abi_major;
-  uint64_t magic;            ///< OKAPI_PLUGIN_MAGIC
-  uint32_t abi_minor_needed; ///< oldest minor the plugin can live with
-  uint32_t reserved;         ///< 0
-  char built_with[32];       ///< OKAPI_PLUGIN_HEADER of the headers it was compiled with
-  char id[128];              ///< unique: reversed domain, kind, name: "org.example.rope.power"
-  char name[64];             ///< short name, used in specs: letters, digits, '_' and '-'
-  char version[32];          ///< "1.2.0"; goes into reports
-  char license[64];          ///< SPDX expression
-  char summary[256];         ///< one line
-  char extensions[128];      ///< extension points offered, separated by blanks: "okapi.rope/1"
-  char parameters[8192];     ///< declared parameters; "[]" if none
+  uint64_t magic;             ///< OKAPI_PLUGIN_MAGIC
+  uint32_t abi_minor_needed;  ///< oldest minor the plugin can live with
+  uint32_t reserved;          ///< 0
+  char built_with[32];        ///< OKAPI_PLUGIN_HEADER of the headers it was compiled with
+  char id[128];               ///< unique: reversed domain, kind, name: "org.example.rope.power"
+  char name[64];              ///< short name, used in specs: letters, digits, '_' and '-'
+  char version[32];           ///< "1.2.0"; goes into reports
+  char license[64];           ///< SPDX expression
+  char summary[256];          ///< one line
+  char extensions[128];       ///< extension points offered, separated by blanks: "okapi.rope/1"
+  char parameters[8192];      ///< declared parameters; "[]" if none
 
-  /// Called once after the library was loaded, before anything else; may be NULL. `host` lives until
-  /// deinit returns. *state is given to deinit, get_extension and the extension's create or open.
+  /// Called before anything else, once per host that loads the library (a process may hold two
+  /// hosts); may be NULL. `host` lives until deinit returns. *state is given to deinit,
+  /// get_extension and the extension's create or open.
   int32_t (*init)(const okapi_host* host, void** state, const okapi_error_sink* sink);
 
-  /// Called once, when the host goes and nothing of the plugin is in use; may be NULL.
+  /// Called once per init that succeeded, when its host has gone and nothing made under it is in
+  /// use; may be NULL.
   void (*deinit)(void* state);
 
   /// The table of an extension point named in `extensions`, as okapi_rope_scheme_v1 for
@@ -164,24 +168,24 @@ typedef struct okapi_plugin_entry {
 extern OKAPI_PLUGIN_EXPORT const okapi_plugin_entry okapi_plugin_entry_v1;
 
 /// Defines the entry. Once per library, at file scope; no semicolon needed.
-#define OKAPI_PLUGIN_ENTRY(id, name, version, license, summary, extensions, parameters, init, deinit, \
-                           get_extension)                                                            \
-  OKAPI_PLUGIN_C_LINKAGE OKAPI_PLUGIN_EXPORT const okapi_plugin_entry okapi_plugin_entry_v1 = {      \
-      (uint32_t)sizeof(okapi_plugin_entry),                                                          \
-      OKAPI_PLUGIN_ABI_MAJOR,                                                                        \
-      OKAPI_PLUGIN_MAGIC,                                                                            \
-      OKAPI_PLUGIN_ABI_MINOR,                                                                        \
-      0,                                                                                             \
-      OKAPI_PLUGIN_HEADER,                                                                           \
-      id,                                                                                            \
-      name,                                                                                          \
-      version,                                                                                       \
-      license,                                                                                       \
-      summary,                                                                                       \
-      extensions,                                                                                    \
-      parameters,                                                                                    \
-      init,                                                                                          \
-      deinit,                                                                                        \
+#define OKAPI_PLUGIN_ENTRY(id, name, version, license, summary, extensions, parameters, init,   \
+                           deinit, get_extension)                                               \
+  OKAPI_PLUGIN_C_LINKAGE OKAPI_PLUGIN_EXPORT const okapi_plugin_entry okapi_plugin_entry_v1 = { \
+      (uint32_t)sizeof(okapi_plugin_entry),                                                     \
+      OKAPI_PLUGIN_ABI_MAJOR,                                                                   \
+      OKAPI_PLUGIN_MAGIC,                                                                       \
+      OKAPI_PLUGIN_ABI_MINOR,                                                                   \
+      0,                                                                                        \
+      OKAPI_PLUGIN_HEADER,                                                                      \
+      id,                                                                                       \
+      name,                                                                                     \
+      version,                                                                                  \
+      license,                                                                                  \
+      summary,                                                                                  \
+      extensions,                                                                               \
+      parameters,                                                                               \
+      init,                                                                                     \
+      deinit,                                                                                   \
       get_extension};
 
 #ifdef __cplusplus

@@ -1,6 +1,6 @@
 // What the C++ helpers for schemes, datasets and tasks share: declared parameters as constants,
-// exceptions instead of statuses, the host's services as classes. Header only, C++20; stands on the C
-// headers and never replaces them.
+// exceptions instead of statuses, the host's services as classes. Header only, C++20; stands on the
+// C headers and never replaces them.
 //
 //   static constexpr okapi::Param kParams[] = {
 //       {"length", 512, "tokens of the prompt", okapi::at_least(1)},
@@ -77,8 +77,12 @@ class Params {
   explicit Params(const okapi_params& params) : json_(params.json) {
     for (uint32_t i = 0; i < params.n_values; ++i) {
       const okapi_param& from = params.values[i];
-      values_.push_back({from.name, from.text == nullptr ? "" : from.text, from.source, from.number,
-                         from.integer, {from.numbers, from.numbers + from.n_numbers}});
+      values_.push_back({from.name,
+                         from.text == nullptr ? "" : from.text,
+                         from.source,
+                         from.number,
+                         from.integer,
+                         {from.numbers, from.numbers + from.n_numbers}});
     }
   }
 
@@ -111,7 +115,8 @@ class Params {
     for (const Value& value : values_) {
       if (value.name == name) return value;
     }
-    throw Failure(OKAPI_INTERNAL, "asks for a parameter that it does not declare", std::string(name));
+    throw Failure(OKAPI_INTERNAL, "asks for a parameter that it does not declare",
+                  std::string(name));
   }
 
   const Value& set(std::string_view name) const {
@@ -132,7 +137,9 @@ class Random {
 
   uint64_t next() { return state()->next(state()); }
   double uniform() { return state()->uniform(state()); }
-  int64_t uniform_int(int64_t low, int64_t high) { return state()->uniform_int(state(), low, high); }
+  int64_t uniform_int(int64_t low, int64_t high) {
+    return state()->uniform_int(state(), low, high);
+  }
 
   /// Every order equally likely (Fisher and Yates).
   template <typename T>
@@ -206,22 +213,22 @@ class Tokenizer {
     const auto n_ids = static_cast<int64_t>(ids.size());
     error.check(service_->decode(service_, ids.data(), n_ids, nullptr, 0, &n_bytes, error.sink()));
     std::string text(static_cast<size_t>(n_bytes), '\0');
-    error.check(
-        service_->decode(service_, ids.data(), n_ids, text.data(), n_bytes, &n_bytes, error.sink()));
+    error.check(service_->decode(service_, ids.data(), n_ids, text.data(), n_bytes, &n_bytes,
+                                 error.sink()));
     return text;
   }
 
   int64_t count(std::string_view text, bool add_bos) const {
     detail::CaughtError error;
     int64_t n_ids = 0;
-    error.check(service_->count(service_, text.data(), static_cast<int64_t>(text.size()), add_bos, &n_ids,
-                                error.sink()));
+    error.check(service_->count(service_, text.data(), static_cast<int64_t>(text.size()), add_bos,
+                                &n_ids, error.sink()));
     return n_ids;
   }
 
   struct Fit {
-    int64_t n_pieces; ///< the most that fit
-    int64_t n_tokens; ///< of the text with that many
+    int64_t n_pieces;  ///< the most that fit
+    int64_t n_tokens;  ///< of the text with that many
   };
 
   /// The most pieces with which head + pieces + tail has at most `max_tokens` ids.
@@ -231,9 +238,9 @@ class Tokenizer {
     for (const std::string& piece : pieces) texts.push_back(piece.c_str());
     detail::CaughtError error;
     Fit fit{};
-    error.check(service_->fit(service_, head.c_str(), texts.data(), static_cast<int64_t>(texts.size()),
-                              tail.c_str(), add_bos, max_tokens, &fit.n_pieces, &fit.n_tokens,
-                              error.sink()));
+    error.check(service_->fit(service_, head.c_str(), texts.data(),
+                              static_cast<int64_t>(texts.size()), tail.c_str(), add_bos, max_tokens,
+                              &fit.n_pieces, &fit.n_tokens, error.sink()));
     return fit;
   }
 
@@ -242,9 +249,10 @@ class Tokenizer {
                       int64_t& n_ids) const {
     detail::CaughtError error;
     const int32_t status =
-        service_->encode(service_, text.data(), static_cast<int64_t>(text.size()), add_bos, ids.data(),
-                         static_cast<int64_t>(ids.size()), &n_ids, error.sink());
-    if (status != OKAPI_OUT_OF_RANGE || n_ids <= static_cast<int64_t>(ids.size())) error.check(status);
+        service_->encode(service_, text.data(), static_cast<int64_t>(text.size()), add_bos,
+                         ids.data(), static_cast<int64_t>(ids.size()), &n_ids, error.sink());
+    if (status != OKAPI_OUT_OF_RANGE || n_ids <= static_cast<int64_t>(ids.size()))
+      error.check(status);
     return status;
   }
 
@@ -256,7 +264,9 @@ class Host {
  public:
   explicit Host(const okapi_host* host) : host_(host) {}
 
-  void log(int32_t level, const std::string& message) const { host_->log(host_, level, message.c_str()); }
+  void log(int32_t level, const std::string& message) const {
+    host_->log(host_, level, message.c_str());
+  }
 
   Random random(uint64_t seed, uint64_t stream) const {
     okapi_random random{};
@@ -292,7 +302,7 @@ namespace detail {
 
 /// The texts of an entry, before they are copied into its arrays.
 struct EntryTexts {
-  std::string_view kind; ///< "rope"
+  std::string_view kind;  ///< "rope"
   std::string_view name;
   std::string_view summary;
   std::string_view vendor = OKAPI_PLUGIN_VENDOR;

@@ -16,8 +16,8 @@
 #include <string>
 #include <vector>
 
-#include <okapi/plugin/dataset.hpp>
 #include <okapi/plugin/task.h>
+#include <okapi/plugin/dataset.hpp>
 
 namespace okapi {
 
@@ -50,7 +50,7 @@ class LocalArena {
 
 }  // namespace detail
 
-/// The records a task was opened with: a dataset's, or prompts read from a file. Functions throw Failure.
+/// The records a task was opened with: a dataset's, or prompts of a file. Functions throw Failure.
 class Records {
  public:
   explicit Records(const okapi_records* records) : records_(records) {}
@@ -123,8 +123,9 @@ struct Item {
 /// The item being scored, as the host gives it back.
 struct ScoredItem {
   explicit ScoredItem(const okapi_item& from)
-      : table(from), scoring_data(static_cast<const char*>(from.scoring_data),
-                                  static_cast<size_t>(from.n_scoring_bytes)) {}
+      : table(from),
+        scoring_data(static_cast<const char*>(from.scoring_data),
+                     static_cast<size_t>(from.n_scoring_bytes)) {}
 
   const okapi_item& table;
   std::string_view scoring_data;
@@ -142,7 +143,7 @@ struct Output {
   int32_t stop_reason;
   std::string_view text;
   std::span<const int32_t> ids;
-  std::span<const double> losses; ///< nats
+  std::span<const double> losses;  ///< nats
   int64_t n_prompt_tokens;
 };
 
@@ -166,11 +167,11 @@ struct Score {
 
 /// What OKAPI_TASK_PLUGIN names.
 struct TaskPlugin {
-  const char* version = "1";                    ///< changes whenever the same output could score otherwise
-  std::span<const okapi_metric> metrics = {};   ///< the first is the one to print
-  std::span<const char* const> group_by = {};   ///< attributes that results are broken down by
-  const char* default_dataset = nullptr;        ///< dataset plugin to open when no records are given
-  uint32_t flags = 0;                           ///< OKAPI_TASK_*; THREAD_SAFE is added
+  const char* version = "1";  ///< changes whenever the same output could score otherwise
+  std::span<const okapi_metric> metrics = {};  ///< the first is the one to print
+  std::span<const char* const> group_by = {};  ///< attributes that results are broken down by
+  const char* default_dataset = nullptr;       ///< dataset plugin to open when no records are given
+  uint32_t flags = 0;                          ///< OKAPI_TASK_*; THREAD_SAFE is added
   std::span<const Param> params = {};
 };
 
@@ -180,8 +181,8 @@ template <typename Task, const TaskPlugin& kPlugin>
 struct TaskGlue {
   static int32_t open(void*, const okapi_params* params, uint64_t seed, const okapi_host* host,
                       const okapi_records* records, void** instance, const okapi_error_sink* sink) {
-    return guard(sink,
-                 [&] { *instance = new Task(Params(*params), seed, Host(host), Records(records)); });
+    return guard(
+        sink, [&] { *instance = new Task(Params(*params), seed, Host(host), Records(records)); });
   }
 
   static void close(void* instance) { delete static_cast<Task*>(instance); }
@@ -199,13 +200,16 @@ struct TaskGlue {
   }
 
   static int32_t score(void* instance, const okapi_item* item, const okapi_item_output* output,
-                       const okapi_arena* arena, okapi_item_score* out, const okapi_error_sink* sink) {
+                       const okapi_arena* arena, okapi_item_score* out,
+                       const okapi_error_sink* sink) {
     return guard(sink, [&] {
-      const Score score = static_cast<const Task*>(instance)->score(ScoredItem(*item), Output(*output));
+      const Score score =
+          static_cast<const Task*>(instance)->score(ScoredItem(*item), Output(*output));
       const ArenaCopy copy(arena);
       auto* values = copy.array<okapi_metric_value>(score.values.size());
       for (size_t i = 0; i < score.values.size(); ++i) {
-        values[i] = {copy.text(score.values[i].name), score.values[i].value, score.values[i].weight};
+        values[i] = {copy.text(score.values[i].name), score.values[i].value,
+                     score.values[i].weight};
       }
       out->values = values;
       out->n_values = static_cast<uint32_t>(score.values.size());
@@ -235,13 +239,15 @@ struct TaskGlue {
     for (size_t i = 0; i < item.parts.size(); ++i) {
       const ItemPart& part = item.parts[i];
       if (part.is_ids) {
-        parts[i] = {nullptr, 0, copy.copy<int32_t>(part.ids), static_cast<int64_t>(part.ids.size())};
+        parts[i] = {nullptr, 0, copy.copy<int32_t>(part.ids),
+                    static_cast<int64_t>(part.ids.size())};
       } else {
         parts[i] = {copy.text(part.text), static_cast<int64_t>(part.text.size()), nullptr, 0};
       }
     }
     auto* stop_texts = copy.array<const char*>(item.stop_texts.size());
-    for (size_t i = 0; i < item.stop_texts.size(); ++i) stop_texts[i] = copy.text(item.stop_texts[i]);
+    for (size_t i = 0; i < item.stop_texts.size(); ++i)
+      stop_texts[i] = copy.text(item.stop_texts[i]);
 
     out.kind = item.kind;
     out.key = copy.text(item.key);
@@ -270,10 +276,12 @@ inline constexpr const char* kTaskExtension = OKAPI_TASK_EXTENSION;
 }  // namespace detail
 }  // namespace okapi
 
-/// Exports a task: its name, a one-line summary, its class, then fields of okapi::TaskPlugin by name.
-#define OKAPI_TASK_PLUGIN(plugin_name, plugin_summary, Task, ...)                                     \
-  static constexpr ::okapi::TaskPlugin kOkapiTaskPlugin = {__VA_ARGS__};                              \
-  extern "C" OKAPI_PLUGIN_EXPORT constinit const okapi_plugin_entry okapi_plugin_entry_v1 =           \
-      ::okapi::detail::make_entry<::okapi::detail::Stateless<                                         \
-          ::okapi::detail::TaskGlue<Task, kOkapiTaskPlugin>::kTable, ::okapi::detail::kTaskExtension>>( \
-          {.kind = "task", .name = plugin_name, .summary = plugin_summary}, kOkapiTaskPlugin.params);
+/// Exports a task: its name, a one-line summary, its class, then fields of okapi::TaskPlugin.
+#define OKAPI_TASK_PLUGIN(plugin_name, plugin_summary, Task, ...)                               \
+  static constexpr ::okapi::TaskPlugin kOkapiTaskPlugin = {__VA_ARGS__};                        \
+  extern "C" OKAPI_PLUGIN_EXPORT constinit const okapi_plugin_entry okapi_plugin_entry_v1 =     \
+      ::okapi::detail::make_entry<                                                              \
+          ::okapi::detail::Stateless<::okapi::detail::TaskGlue<Task, kOkapiTaskPlugin>::kTable, \
+                                     ::okapi::detail::kTaskExtension>>(                         \
+          {.kind = "task", .name = plugin_name, .summary = plugin_summary},                     \
+          kOkapiTaskPlugin.params);
