@@ -63,7 +63,11 @@ class Error : public std::exception {
   /// "file:offset: message, because message of the cause", as far as known: one line for a log.
   std::string full_message() const {
     std::string text;
-    if (!file_.empty()) text += file_ + (offset_ >= 0 ? ":" + std::to_string(offset_) : "") + ": ";
+    if (!file_.empty()) {
+      text += file_;
+      if (offset_ >= 0) text.append(":").append(std::to_string(offset_));
+      text += ": ";
+    }
     text += message_;
     if (cause_) text += ", because " + cause_->full_message();
     return text;

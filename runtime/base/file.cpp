@@ -109,6 +109,7 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
     throw Error(Code::resource_exhausted, "wanted at most " + std::to_string(max_bytes) +
                                               " bytes, found " + std::to_string(file.bytes().size()))
         .in("file")
+        .field("size")
         .at(path.string());
   }
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};

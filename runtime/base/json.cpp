@@ -87,11 +87,19 @@ std::string range_text(int64_t low, int64_t high) {
 }  // namespace
 
 Json parse_json(std::string_view text, const JsonPlace& place, const JsonLimits& limits) {
+  const std::string field = place.path.empty() ? "json" : place.path;
   if (text.size() > limits.max_bytes) {
     throw Error(Code::resource_exhausted, "wanted at most " + std::to_string(limits.max_bytes) +
                                               " bytes of JSON, found " + std::to_string(text.size()))
         .in(place.component)
-        .field(place.path.empty() ? "json" : place.path)
+        .field(field)
+        .at(place.file);
+  }
+  // The parser takes a zero byte for the end and would leave what follows unread.
+  if (text.find('\0') != std::string_view::npos) {
+    throw Error(Code::data_loss, "not valid JSON: a zero byte")
+        .in(place.component)
+        .field(field)
         .at(place.file);
   }
   try {
@@ -107,12 +115,12 @@ Json parse_json(std::string_view text, const JsonPlace& place, const JsonLimits&
     throw Error(Code::data_loss, "not valid JSON at byte " + std::to_string(error.byte) + ": " +
                                      error.what())
         .in(place.component)
-        .field(place.path.empty() ? "json" : place.path)
+        .field(field)
         .at(place.file, line);
   } catch (const Json::exception& error) {  // a number too large for a double
     throw Error(Code::data_loss, std::string("not valid JSON: ") + error.what())
         .in(place.component)
-        .field(place.path.empty() ? "json" : place.path)
+        .field(field)
         .at(place.file);
   }
 }
