@@ -18,19 +18,24 @@ namespace {
 Code code_of(int error_number) {
   switch (error_number) {
     case ENOENT:
-    case ENOTDIR: return Code::not_found;
+    case ENOTDIR:
+      return Code::not_found;
     case EACCES:
     case EPERM:
-    case EROFS: return Code::permission_denied;
+    case EROFS:
+      return Code::permission_denied;
     case EISDIR:
     case ENAMETOOLONG:
-    case ELOOP: return Code::invalid_argument;
+    case ELOOP:
+      return Code::invalid_argument;
     case ENOMEM:
     case ENOSPC:
     case EDQUOT:
     case EMFILE:
-    case ENFILE: return Code::resource_exhausted;
-    default: return Code::internal;
+    case ENFILE:
+      return Code::resource_exhausted;
+    default:
+      return Code::internal;
   }
 }
 
@@ -38,7 +43,8 @@ Code code_of(int error_number) {
 class FileAside {
  public:
   explicit FileAside(const std::filesystem::path& path) : target_(path) {
-    // Not mkstemp: its file is private, and giving it the usual rights would need the process's umask.
+    // Not mkstemp: its file is private, and giving it the usual rights would need the process's
+    // umask.
     static std::atomic<uint64_t> n_files{0};
     do {
       name_ = path.string() + "." + std::to_string(::getpid()) + "." + std::to_string(n_files++);
@@ -107,7 +113,8 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes) {
   const MappedFile file = MappedFile::open(path);
   if (file.bytes().size() > max_bytes) {
     throw Error(Code::resource_exhausted, "wanted at most " + std::to_string(max_bytes) +
-                                              " bytes, found " + std::to_string(file.bytes().size()))
+                                              " bytes, found " +
+                                              std::to_string(file.bytes().size()))
         .in("file")
         .field("size")
         .at(path.string());

@@ -23,14 +23,16 @@ class Watcher {
         [[fallthrough]];
       case Json::parse_event_t::array_start:
         if (depth >= max_depth_) {
-          throw Error(Code::data_loss, "nested deeper than " + std::to_string(max_depth_) +
-                                           " objects and arrays")
+          throw Error(Code::data_loss,
+                      "nested deeper than " + std::to_string(max_depth_) + " objects and arrays")
               .in(place_.component)
               .field(place_.path.empty() ? "json" : place_.path)
               .at(place_.file);
         }
         break;
-      case Json::parse_event_t::object_end: keys_.pop_back(); break;
+      case Json::parse_event_t::object_end:
+        keys_.pop_back();
+        break;
       case Json::parse_event_t::key: {
         const auto& key = parsed.get_ref<const std::string&>();
         if (!keys_.back().insert(key).second) {
@@ -41,7 +43,8 @@ class Watcher {
         }
         break;
       }
-      default: break;
+      default:
+        break;
     }
     return true;
   }
@@ -90,7 +93,8 @@ Json parse_json(std::string_view text, const JsonPlace& place, const JsonLimits&
   const std::string field = place.path.empty() ? "json" : place.path;
   if (text.size() > limits.max_bytes) {
     throw Error(Code::resource_exhausted, "wanted at most " + std::to_string(limits.max_bytes) +
-                                              " bytes of JSON, found " + std::to_string(text.size()))
+                                              " bytes of JSON, found " +
+                                              std::to_string(text.size()))
         .in(place.component)
         .field(field)
         .at(place.file);
@@ -111,9 +115,10 @@ Json parse_json(std::string_view text, const JsonPlace& place, const JsonLimits&
                        });
   } catch (const Json::parse_error& error) {
     const size_t byte = std::min(error.byte, text.size());
-    const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(byte), '\n');
-    throw Error(Code::data_loss, "not valid JSON at byte " + std::to_string(error.byte) + ": " +
-                                     error.what())
+    const auto line =
+        1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(byte), '\n');
+    throw Error(Code::data_loss,
+                "not valid JSON at byte " + std::to_string(error.byte) + ": " + error.what())
         .in(place.component)
         .field(field)
         .at(place.file, line);
@@ -132,10 +137,14 @@ Json parse_json_file(const std::filesystem::path& path, const std::string& compo
 
 std::string describe_json(const Json& value) {
   switch (value.type()) {
-    case Json::value_t::object: return "an object";
-    case Json::value_t::array: return "an array of " + std::to_string(value.size());
-    case Json::value_t::number_float: return number_text(value.get<double>());
-    default: break;
+    case Json::value_t::object:
+      return "an object";
+    case Json::value_t::array:
+      return "an array of " + std::to_string(value.size());
+    case Json::value_t::number_float:
+      return number_text(value.get<double>());
+    default:
+      break;
   }
   constexpr size_t kLongest = 80;
   std::string text = value.dump(-1, ' ', true, Json::error_handler_t::replace);
@@ -183,7 +192,8 @@ const Json& JsonFields::require(const std::string& key, const char* wanted) {
 
 const Json* JsonFields::value(const std::string& key) { return find(key); }
 
-std::optional<int64_t> JsonFields::maybe_integer(const std::string& key, int64_t low, int64_t high) {
+std::optional<int64_t> JsonFields::maybe_integer(const std::string& key, int64_t low,
+                                                 int64_t high) {
   const Json* value = find(key);
   if (value == nullptr) return std::nullopt;
   if (!is_integer_in(*value, low, high)) {

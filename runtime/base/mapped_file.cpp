@@ -40,7 +40,10 @@ MappedFile MappedFile::open(const std::filesystem::path& path) {
         .at(path.string());
   }
   if (info.st_size == 0) {
-    throw Error(Code::invalid_argument, "the file is empty").in("file").field("size").at(path.string());
+    throw Error(Code::invalid_argument, "the file is empty")
+        .in("file")
+        .field("size")
+        .at(path.string());
   }
 
   const auto size = static_cast<size_t>(info.st_size);

@@ -26,7 +26,9 @@ SharedLibrary SharedLibrary::open(const std::filesystem::path& path, Isolation i
   std::error_code ignored;
   const std::filesystem::path full = std::filesystem::absolute(path, ignored);
   if (!std::filesystem::exists(full, ignored)) {
-    throw Error(Code::not_found, "the shared library does not exist").in("library").at(path.string());
+    throw Error(Code::not_found, "the shared library does not exist")
+        .in("library")
+        .at(path.string());
   }
 
   // The full path: a bare file name would make the loader search its own folders.

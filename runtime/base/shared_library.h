@@ -10,8 +10,8 @@ namespace okapi {
 /// How the library's own symbols are looked up.
 enum class Isolation {
   local,  ///< its symbols are invisible to others; the host program's come first for it
-  deep,   ///< besides, the library and what it links come first for it: two copies of one dependency
-          ///< (protobuf) can then live in the process
+  deep,  ///< besides, the library and what it links come first for it: two copies of one dependency
+         ///< (protobuf) can then live in the process
 };
 
 class SharedLibrary {

@@ -66,8 +66,8 @@ void Checkpoint::open_weights() {
     weights_path_ = index;
     open_shards(index);
   } else {
-    throw Error(Code::not_found, std::string("the folder holds neither ") + kSingleFile + " nor " +
-                                     kIndexFile)
+    throw Error(Code::not_found,
+                std::string("the folder holds neither ") + kSingleFile + " nor " + kIndexFile)
         .in(kComponent)
         .field(kSingleFile)
         .at(folder_.string());
@@ -141,17 +141,18 @@ void Checkpoint::check_tensors() const {
     }
     const SafetensorsFile& shard = shards_[found->second];
     if (shard.shape(wanted.name) != wanted.shape) {
-      throw Error(Code::invalid_argument,
-                  wanted.name + ": the configuration wants shape " + shape_text(wanted.shape) +
-                      ", the file has " + shape_text(shard.shape(wanted.name)))
+      throw Error(Code::invalid_argument, wanted.name + ": the configuration wants shape " +
+                                              shape_text(wanted.shape) + ", the file has " +
+                                              shape_text(shard.shape(wanted.name)))
           .in(kComponent)
           .field(wanted.name)
           .at(shard.path());
     }
     const DType dtype = shard.tensor(wanted.name).dtype;
     if (dtype != DType::f32 && dtype != DType::f16 && dtype != DType::bf16) {
-      throw Error(Code::unimplemented, wanted.name + ": wanted weights in F32, F16 or BF16, found " +
-                                           safetensors_name(dtype))
+      throw Error(
+          Code::unimplemented,
+          wanted.name + ": wanted weights in F32, F16 or BF16, found " + safetensors_name(dtype))
           .in(kComponent)
           .field(wanted.name)
           .at(shard.path());
@@ -162,9 +163,8 @@ void Checkpoint::check_tensors() const {
   // A tensor we would leave out (a bias, a layer too many) is part of what the model computes.
   for (const auto& [name, shard] : shard_of_) {
     if (expected.contains(name) || is_redundant_llama_tensor(config_, name)) continue;
-    throw Error(Code::unimplemented,
-                name + ": the configuration describes no such tensor (" +
-                    std::to_string(config_.n_layers) + " layers, no biases)")
+    throw Error(Code::unimplemented, name + ": the configuration describes no such tensor (" +
+                                         std::to_string(config_.n_layers) + " layers, no biases)")
         .in(kComponent)
         .field(name)
         .at(shards_[shard].path());

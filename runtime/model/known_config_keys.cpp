@@ -32,10 +32,11 @@ constexpr const char* kHarmless[] = {
     "exponential_decay_length_penalty", "forced_bos_token_id", "forced_eos_token_id",
     "length_penalty", "max_length", "max_new_tokens", "min_length", "no_repeat_ngram_size",
     "num_beam_groups", "num_beams", "num_return_sequences", "output_scores", "prefix",
-    "remove_invalid_values", "repetition_penalty", "sep_token_id", "suppress_tokens",
-    "temperature", "top_k", "top_p", "typical_p"};
+    "remove_invalid_values", "repetition_penalty", "sep_token_id", "suppress_tokens", "temperature",
+    "top_k", "top_p", "typical_p"};
 
-/// A feature that changes the numbers, and the values of its key that leave it off. Null always does.
+/// A feature that changes the numbers, and the values of its key that leave it off. Null always
+/// does.
 struct Feature {
   const char* key;
   std::vector<Json> off;
@@ -97,8 +98,9 @@ const std::vector<Feature>& features() {
 
 [[noreturn]] void refuse(const JsonFields& config, const std::string& key, const Json& found,
                          const std::string& accepted) {
-  throw Error(Code::unimplemented, config.path_of(key) + ": this feature is not implemented; wanted " +
-                                       accepted + ", found " + describe_json(found))
+  throw Error(Code::unimplemented, config.path_of(key) +
+                                       ": this feature is not implemented; wanted " + accepted +
+                                       ", found " + describe_json(found))
       .in(config.place().component)
       .field(config.path_of(key))
       .at(config.place().file);
@@ -108,9 +110,9 @@ const std::vector<Feature>& features() {
 void check_layer_types(JsonFields& config) {
   const Json* types = config.value("layer_types");
   if (types == nullptr) return;
-  const bool all_full = types->is_array() && std::all_of(types->begin(), types->end(), [](const Json& type) {
-                          return type == "full_attention";
-                        });
+  const bool all_full =
+      types->is_array() && std::all_of(types->begin(), types->end(),
+                                       [](const Json& type) { return type == "full_attention"; });
   if (!all_full) refuse(config, "layer_types", *types, "\"full_attention\" for every layer");
 }
 

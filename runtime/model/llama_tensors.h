@@ -1,4 +1,5 @@
-// The tensors of a Llama checkpoint: their names, their shapes, and which others may lie beside them.
+// The tensors of a Llama checkpoint: their names, their shapes, and which others may lie beside
+// them.
 #pragma once
 
 #include <cstdint>

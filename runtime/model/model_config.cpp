@@ -66,9 +66,9 @@ void read_sizes(JsonFields& fields, ModelConfig& config) {
 
   const std::optional<int64_t> head_dim = fields.maybe_integer("head_dim", 2, kMaxHeadDim);
   if (!head_dim && config.d_model % config.n_heads != 0) {
-    fields.fail("num_attention_heads", std::to_string(config.n_heads) +
-                                           " does not divide hidden_size (" +
-                                           std::to_string(config.d_model) + "), and head_dim is absent");
+    fields.fail("num_attention_heads",
+                std::to_string(config.n_heads) + " does not divide hidden_size (" +
+                    std::to_string(config.d_model) + "), and head_dim is absent");
   }
   config.head_dim = head_dim.value_or(config.d_model / config.n_heads);
   if (config.head_dim < 2 || config.head_dim > kMaxHeadDim || config.head_dim % 2 != 0) {

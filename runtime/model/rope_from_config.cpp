@@ -118,7 +118,8 @@ std::optional<double> read_beta(Context& context, const std::string& key) {
 
 /// DeepSeek's way to say the gain, of use only when both keys are there and no attention_factor is.
 std::optional<double> read_mscale_gain(Context& context, double scale, bool has_attention_factor) {
-  const std::optional<double> all_dim = context.rope.maybe_number("mscale_all_dim", 0.0, kMaxNumber);
+  const std::optional<double> all_dim =
+      context.rope.maybe_number("mscale_all_dim", 0.0, kMaxNumber);
   const std::optional<double> mscale = context.rope.maybe_number("mscale", 0.0, kMaxNumber);
   if (!has_attention_factor && mscale.value_or(0.0) != 0.0 && all_dim.value_or(0.0) != 0.0) {
     const double log_scale = std::log(scale);
@@ -163,7 +164,8 @@ std::vector<double> read_pair_factors(Context& context, const std::string& key) 
       context.rope.numbers(key, std::numeric_limits<double>::min(), kMaxNumber);
   const auto n_pairs = static_cast<size_t>(context.head_dim / 2);
   if (factors.size() != n_pairs) {
-    context.rope.fail(key, "wanted " + std::to_string(n_pairs) + " numbers (half of head_dim), found " +
+    context.rope.fail(key, "wanted " + std::to_string(n_pairs) +
+                               " numbers (half of head_dim), found " +
                                std::to_string(factors.size()));
   }
   return factors;
@@ -178,9 +180,8 @@ std::string longrope(Context& context) {
       .add("trained_length", original_length)
       .add("short", read_pair_factors(context, "short_factor"))
       .add("long", read_pair_factors(context, "long_factor"))
-      .add("rotation_gain",
-           context.rope.maybe_number("attention_factor", std::numeric_limits<double>::min(),
-                                     kMaxNumber))
+      .add("rotation_gain", context.rope.maybe_number(
+                                "attention_factor", std::numeric_limits<double>::min(), kMaxNumber))
       .text();
 }
 
@@ -213,8 +214,7 @@ std::string proportional(Context& context) {
   const std::string scaling = SpecText("linear").add("scale", scale).text();
   if (n_kept == n_pairs) return scaling;
 
-  const double step =
-      std::pow(context.result.base, -2.0 / static_cast<double>(context.head_dim));
+  const double step = std::pow(context.result.base, -2.0 / static_cast<double>(context.head_dim));
   const double first_stopped = std::pow(step, static_cast<double>(n_kept));
   const double gap = 1.0 / step;
   return SpecText("truncated")
@@ -250,7 +250,8 @@ std::string spec_of_type(const std::string& type, Context& context) {
   if (type == "llama3") return llama3(context);
   if (type == "proportional") return proportional(context);
   if (type == "okapi") return okapi_spec(context);
-  const std::string key = context.rope.path_of(context.rope.has("rope_type") ? "rope_type" : "type");
+  const std::string key =
+      context.rope.path_of(context.rope.has("rope_type") ? "rope_type" : "type");
   throw Error(Code::unimplemented, key +
                                        ": wanted default, linear, dynamic, yarn, longrope, llama3, "
                                        "proportional or okapi, found " +

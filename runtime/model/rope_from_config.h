@@ -13,9 +13,9 @@
 namespace okapi {
 
 struct RopeFromConfig {
-  std::string spec;            ///< "plain" when the checkpoint has no scheme
-  double base = 0;             ///< rope_theta
-  int64_t trained_length = 0;  ///< see ModelConfig::trained_length
+  std::string spec;                       ///< "plain" when the checkpoint has no scheme
+  double base = 0;                        ///< rope_theta
+  int64_t trained_length = 0;             ///< see ModelConfig::trained_length
   std::vector<std::string> ignored_keys;  ///< paths of keys that transformers too reads and drops
 };
 

@@ -23,16 +23,19 @@ struct FormatDtype {
 };
 
 constexpr std::array<FormatDtype, 20> kDtypes = {{
-    {"F64", 64, DType::f64}, {"F32", 32, DType::f32}, {"F16", 16, DType::f16},
+    {"F64", 64, DType::f64},   {"F32", 32, DType::f32}, {"F16", 16, DType::f16},
     {"BF16", 16, DType::bf16}, {"I64", 64, DType::i64}, {"I32", 32, DType::i32},
-    {"U8", 8, DType::u8}, {"BOOL", 8, {}}, {"I8", 8, {}}, {"I16", 16, {}}, {"U16", 16, {}},
-    {"U32", 32, {}}, {"U64", 64, {}}, {"C64", 64, {}}, {"F8_E4M3", 8, {}}, {"F8_E5M2", 8, {}},
-    {"F8_E8M0", 8, {}}, {"F6_E2M3", 6, {}}, {"F6_E3M2", 6, {}}, {"F4", 4, {}},
+    {"U8", 8, DType::u8},      {"BOOL", 8, {}},         {"I8", 8, {}},
+    {"I16", 16, {}},           {"U16", 16, {}},         {"U32", 32, {}},
+    {"U64", 64, {}},           {"C64", 64, {}},         {"F8_E4M3", 8, {}},
+    {"F8_E5M2", 8, {}},        {"F8_E8M0", 8, {}},      {"F6_E2M3", 6, {}},
+    {"F6_E3M2", 6, {}},        {"F4", 4, {}},
 }};
 
 const FormatDtype* find_dtype(const std::string& name) {
-  const auto* found = std::find_if(kDtypes.begin(), kDtypes.end(),
-                                   [&name](const FormatDtype& dtype) { return name == dtype.name; });
+  const auto* found =
+      std::find_if(kDtypes.begin(), kDtypes.end(),
+                   [&name](const FormatDtype& dtype) { return name == dtype.name; });
   return found == kDtypes.end() ? nullptr : &*found;
 }
 
@@ -66,9 +69,9 @@ std::string_view header_text(const MappedFile& file) {
   }
   const uint64_t length = read_little_endian(bytes.data());
   if (length > kMaxHeaderBytes) {
-    throw broken(file.path(), "header_length",
-                 "wanted at most " + std::to_string(kMaxHeaderBytes) + ", found " +
-                     std::to_string(length));
+    throw broken(
+        file.path(), "header_length",
+        "wanted at most " + std::to_string(kMaxHeaderBytes) + ", found " + std::to_string(length));
   }
   if (length > bytes.size() - kLengthBytes) {
     throw broken(file.path(), "header_length",
@@ -161,21 +164,22 @@ void SafetensorsFile::check_layout() const {
     const Entry& entry = item->second;
     const std::string field = item->first + ".data_offsets";
     if (entry.begin < covered) {
-      throw broken(file_.path(), field, "begin " + std::to_string(entry.begin) +
-                                            " lies inside the tensor before, which ends at " +
-                                            std::to_string(covered));
+      throw broken(file_.path(), field,
+                   "begin " + std::to_string(entry.begin) +
+                       " lies inside the tensor before, which ends at " + std::to_string(covered));
     }
     if (entry.begin > covered) {
-      throw broken(file_.path(), field, "begin " + std::to_string(entry.begin) +
-                                            " leaves a gap after byte " + std::to_string(covered));
+      throw broken(file_.path(), field,
+                   "begin " + std::to_string(entry.begin) + " leaves a gap after byte " +
+                       std::to_string(covered));
     }
     covered = entry.end;
   }
   const uint64_t data_bytes = file_.bytes().size() - data_start_;
   if (covered != data_bytes) {
-    throw broken(file_.path(), "data_offsets", "the tensors end at byte " + std::to_string(covered) +
-                                                   " of the data, the file at " +
-                                                   std::to_string(data_bytes));
+    throw broken(file_.path(), "data_offsets",
+                 "the tensors end at byte " + std::to_string(covered) +
+                     " of the data, the file at " + std::to_string(data_bytes));
   }
 }
 
@@ -226,9 +230,8 @@ ConstTensorView SafetensorsFile::tensor(const std::string& name) const {
 
   ConstTensorView view;
   view.dtype = *dtype;
-  view.data = found.aligned_copy.empty()
-                  ? file_.bytes().data() + data_start_ + found.begin
-                  : found.aligned_copy.data();
+  view.data = found.aligned_copy.empty() ? file_.bytes().data() + data_start_ + found.begin
+                                         : found.aligned_copy.data();
   view.rank = static_cast<int>(found.shape.size());
   std::copy(found.shape.begin(), found.shape.end(), view.shape);
 

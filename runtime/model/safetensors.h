@@ -1,7 +1,8 @@
 // Safetensors files: an 8-byte header length, a JSON header, then the tensors' bytes.
 //
 // Format: https://github.com/huggingface/safetensors. The file is mapped; the header is checked
-// completely (lengths, dtypes, shapes, offsets, gaps, overlaps) before a single tensor is handed out.
+// completely (lengths, dtypes, shapes, offsets, gaps, overlaps) before a single tensor is handed
+// out.
 //
 //   const SafetensorsFile file = SafetensorsFile::open("model.safetensors");
 //   ConstTensorView embedding = file.tensor("model.embed_tokens.weight");

@@ -21,18 +21,21 @@ namespace {
 std::vector<std::string> check_tokenizer_fits(const ModelConfig& config,
                                               const Tokenizer& tokenizer) {
   if (tokenizer.vocab_size() > config.vocab_size) {
-    refuse("vocab_size", "the tokenizer has " + std::to_string(tokenizer.vocab_size()) +
-                             " pieces, the model's embedding " + std::to_string(config.vocab_size),
+    refuse("vocab_size",
+           "the tokenizer has " + std::to_string(tokenizer.vocab_size()) +
+               " pieces, the model's embedding " + std::to_string(config.vocab_size),
            tokenizer);
   }
   if (config.bos_id >= 0 && tokenizer.bos_id() < 0) {
-    refuse("bos_token_id", "the configuration names " + std::to_string(config.bos_id) +
-                               ", the tokenizer has no beginning-of-text piece",
+    refuse("bos_token_id",
+           "the configuration names " + std::to_string(config.bos_id) +
+               ", the tokenizer has no beginning-of-text piece",
            tokenizer);
   }
   if (!config.eos_ids.empty() && tokenizer.eos_id() < 0) {
-    refuse("eos_token_id", "the configuration names " + std::to_string(config.eos_id) +
-                               ", the tokenizer has no end-of-text piece",
+    refuse("eos_token_id",
+           "the configuration names " + std::to_string(config.eos_id) +
+               ", the tokenizer has no end-of-text piece",
            tokenizer);
   }
 

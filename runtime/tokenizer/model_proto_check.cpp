@@ -65,7 +65,10 @@ class Place {
 class MessageReader {
  public:
   MessageReader(std::string_view bytes, std::string name, const Place& place)
-      : at_(bytes.data()), end_(bytes.data() + bytes.size()), name_(std::move(name)), place_(place) {}
+      : at_(bytes.data()),
+        end_(bytes.data() + bytes.size()),
+        name_(std::move(name)),
+        place_(place) {}
 
   std::optional<Field> next() {
     if (at_ == end_) return std::nullopt;
@@ -75,11 +78,20 @@ class MessageReader {
     field.wire_type = static_cast<uint32_t>(tag & 7);
     if (field.number == 0 || tag >> 32 != 0) fail("a field without a number");
     switch (field.wire_type) {
-      case 0: field.value = read_varint(); break;
-      case 1: field.value = read_fixed(8); break;
-      case 2: field.bytes = read_bytes(); break;
-      case 5: field.value = read_fixed(4); break;
-      default: fail("a field of unknown wire type " + std::to_string(field.wire_type));
+      case 0:
+        field.value = read_varint();
+        break;
+      case 1:
+        field.value = read_fixed(8);
+        break;
+      case 2:
+        field.bytes = read_bytes();
+        break;
+      case 5:
+        field.value = read_fixed(4);
+        break;
+      default:
+        fail("a field of unknown wire type " + std::to_string(field.wire_type));
     }
     return field;
   }
@@ -284,10 +296,10 @@ void check_pieces(const std::vector<Piece>& pieces, const Trainer& trainer, cons
   for (const auto& [number, id] : trainer.special_ids) {
     const char* const names[] = {"unk_id", "bos_id", "eos_id", "pad_id"};
     if (id < -1 || id >= static_cast<int64_t>(pieces.size())) {
-      place.fail(std::string("trainer_spec.") + names[number - trainer_field::kUnkId],
-                 "wanted -1 to " + std::to_string(pieces.size() - 1) + ", found " +
-                     std::to_string(id),
-                 end);
+      place.fail(
+          std::string("trainer_spec.") + names[number - trainer_field::kUnkId],
+          "wanted -1 to " + std::to_string(pieces.size() - 1) + ", found " + std::to_string(id),
+          end);
     }
   }
   check_bytes(pieces, trainer.byte_fallback, place, end);
@@ -314,9 +326,15 @@ void check_model_proto(std::string_view bytes, const std::string& file) {
     }
     if (!seen.insert(field->number).second) reader.fail("a part of the model appears twice");
     switch (field->number) {
-      case model_field::kTrainer: trainer = read_trainer(field->bytes, place); break;
-      case model_field::kNormalizer: check_normalizer(field->bytes, "normalizer_spec", place); break;
-      case model_field::kSelfTest: check_self_test(field->bytes, place); break;
+      case model_field::kTrainer:
+        trainer = read_trainer(field->bytes, place);
+        break;
+      case model_field::kNormalizer:
+        check_normalizer(field->bytes, "normalizer_spec", place);
+        break;
+      case model_field::kSelfTest:
+        check_self_test(field->bytes, place);
+        break;
       case model_field::kDenormalizer:
         check_normalizer(field->bytes, "denormalizer_spec", place);
         break;

@@ -122,13 +122,14 @@ int32_t is_control(const void* handle, int32_t id) { return processor_of(handle)
 
 }  // namespace
 
-extern "C" __attribute__((visibility("default"))) const okapi_sentencepiece_module_v1
-    okapi_sentencepiece_module = {OKAPI_SENTENCEPIECE_MODULE_VERSION,
-                                  sizeof(okapi_sentencepiece_module_v1),
-                                  open_model,
-                                  close_model,
-                                  encode,
-                                  decode,
-                                  release,
-                                  piece,
-                                  is_control};
+extern "C" __attribute__((visibility("default")))
+const okapi_sentencepiece_module_v1 okapi_sentencepiece_module = {
+    OKAPI_SENTENCEPIECE_MODULE_VERSION,
+    sizeof(okapi_sentencepiece_module_v1),
+    open_model,
+    close_model,
+    encode,
+    decode,
+    release,
+    piece,
+    is_control};

@@ -50,8 +50,9 @@ std::shared_ptr<const Tokenizer::Module> Tokenizer::Module::open(
       tried += "\n  " + path.string() + ": " + error.message();
     }
   }
-  throw Error(Code::not_found, std::string("no module ") + OKAPI_SENTENCEPIECE_MODULE_FILE +
-                                   " could be opened; tried:" + (tried.empty() ? " nothing" : tried))
+  throw Error(Code::not_found,
+              std::string("no module ") + OKAPI_SENTENCEPIECE_MODULE_FILE +
+                  " could be opened; tried:" + (tried.empty() ? " nothing" : tried))
       .in(kComponent)
       .field(OKAPI_SENTENCEPIECE_MODULE_FILE);
 }
@@ -98,8 +99,8 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_bos) cons
     fail(Code::failed_precondition, "the model has no beginning-of-text piece", path_);
   }
   if (text.size() > kMaxTextBytes) {
-    fail(Code::invalid_argument, "wanted at most 2^30 bytes of text, found " +
-                                     std::to_string(text.size()), path_);
+    fail(Code::invalid_argument,
+         "wanted at most 2^30 bytes of text, found " + std::to_string(text.size()), path_);
   }
 
   int32_t* ids = nullptr;

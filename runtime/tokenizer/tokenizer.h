@@ -20,14 +20,15 @@ class Tokenizer {
   /// `module_dirs`: where the module that wraps sentencepiece may lie, tried in order. Throws
   /// not_found (the model, or the module: then the message lists all that was tried), data_loss
   /// naming the field that is wrong in a corrupt model.
-  static std::shared_ptr<const Tokenizer> open(const std::filesystem::path& path,
-                                               const std::vector<std::filesystem::path>& module_dirs);
+  static std::shared_ptr<const Tokenizer> open(
+      const std::filesystem::path& path, const std::vector<std::filesystem::path>& module_dirs);
   ~Tokenizer();
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
 
   /// The ids of the text, as sentencepiece gives them: text that spells a control piece ("<s>") is
-  /// text. With `add_bos` the beginning-of-text id comes first; failed_precondition if there is none.
+  /// text. With `add_bos` the beginning-of-text id comes first; failed_precondition if there is
+  /// none.
   std::vector<int32_t> encode(std::string_view text, bool add_bos) const;
 
   /// The text of the ids; control pieces give nothing. Throws out_of_range naming a wrong id.
@@ -39,8 +40,8 @@ class Tokenizer {
   int32_t unk_id() const { return unk_id_; }
   int32_t pad_id() const { return pad_id_; }
 
-  std::string piece(int32_t id) const;   ///< as the model spells it: "\u2581the", "<0x0A>"
-  bool is_control(int32_t id) const;     ///< <s>, </s> and the like
+  std::string piece(int32_t id) const;  ///< as the model spells it: "\u2581the", "<0x0A>"
+  bool is_control(int32_t id) const;    ///< <s>, </s> and the like
   const std::string& sha256() const { return sha256_; }  ///< of the model file
   const std::string& path() const { return path_; }
 

@@ -21,8 +21,8 @@ TEST(LogTest, HandsWholeRecordsToTheSink) {
   EXPECT_EQ(records[0].component, "model");
   EXPECT_EQ(records[0].message, "ignored a key");
   EXPECT_EQ(records[0].fields.at(0).second, "made_up");
-  const auto now = static_cast<uint64_t>(std::chrono::nanoseconds(
-                       std::chrono::system_clock::now().time_since_epoch()).count());
+  const auto now = static_cast<uint64_t>(
+      std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count());
   EXPECT_LE(records[0].time_ns, now);
   EXPECT_GT(records[0].time_ns, now - 60'000'000'000U);
   EXPECT_FALSE(logger.enabled(LogLevel::debug));

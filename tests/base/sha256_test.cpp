@@ -10,7 +10,8 @@ namespace {
 
 // FIPS 180-2, appendix B.
 constexpr const char* kAbc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-constexpr const char* kMillionA = "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
+constexpr const char* kMillionA =
+    "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0";
 
 TEST(Sha256Test, EqualsThePublishedVectors) {
   EXPECT_EQ(sha256_of("abc", 3), kAbc);

@@ -11,7 +11,8 @@ namespace okapi::test {
 namespace {
 
 std::filesystem::path library(int number) {
-  return std::filesystem::path(OKAPI_TEST_LIBRARIES) / ("symbols_" + std::to_string(number) + ".so");
+  return std::filesystem::path(OKAPI_TEST_LIBRARIES) /
+         ("symbols_" + std::to_string(number) + ".so");
 }
 
 int call(const SharedLibrary& opened, const char* name) {

@@ -16,7 +16,8 @@ TEST(NumberTextTest, IsShortAndReadsBackTheSame) {
   EXPECT_EQ(number_text(1e6), "1e+06");
   Random random(1);
   for (int i = 0; i < 10000; ++i) {
-    const double value = std::ldexp(random.uniform() - 0.5, static_cast<int>(random.uniform_int(-99, 99)));
+    const double value =
+        std::ldexp(random.uniform() - 0.5, static_cast<int>(random.uniform_int(-99, 99)));
     ASSERT_EQ(parse_number(number_text(value)), value);
   }
 }
@@ -33,9 +34,9 @@ TEST(Utf8Test, TellsTextFromOtherBytes) {
                            "\U0010FFFF", "\u0080"}) {
     EXPECT_TRUE(is_valid_utf8(text)) << text;
   }
-  for (const char* text : {"\x80", "\xC3", "\xC3\x28", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF",
-                           "\xED\xA0\x80", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80",
-                           "\xE2\x96", "a\xFF"}) {
+  for (const char* text :
+       {"\x80", "\xC3", "\xC3\x28", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80",
+        "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xE2\x96", "a\xFF"}) {
     EXPECT_FALSE(is_valid_utf8(text));
   }
 }

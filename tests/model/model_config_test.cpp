@@ -56,8 +56,8 @@ TEST(ModelConfigTest, ReadsTheSizes) {
 
 TEST(ModelConfigTest, FillsInWhatTransformersFillsIn) {
   Json json = llama2();
-  for (const char* key : {"num_key_value_heads", "hidden_act", "tie_word_embeddings", "bos_token_id",
-                          "eos_token_id", "architectures"}) {
+  for (const char* key : {"num_key_value_heads", "hidden_act", "tie_word_embeddings",
+                          "bos_token_id", "eos_token_id", "architectures"}) {
     json.erase(key);
   }
   const ModelConfig config = parse(json);
@@ -139,10 +139,11 @@ TEST(ModelConfigTest, RefusesFeaturesItLacksByName) {
 
 TEST(ModelConfigTest, TheSameKeysSwitchedOffAreFine) {
   const std::vector<std::pair<std::string, Json>> off = {
-      {"attention_bias", false},   {"sliding_window", nullptr},  {"quantization_config", nullptr},
-      {"pruned_heads", Json::object()}, {"partial_rotary_factor", 1.0}, {"rope_interleaved", false},
-      {"num_local_experts", 0},    {"is_decoder", true},         {"no_rope_layers", Json::array()},
-      {"logits_scaling", 1.0}};
+      {"attention_bias", false},         {"sliding_window", nullptr},
+      {"quantization_config", nullptr},  {"pruned_heads", Json::object()},
+      {"partial_rotary_factor", 1.0},    {"rope_interleaved", false},
+      {"num_local_experts", 0},          {"is_decoder", true},
+      {"no_rope_layers", Json::array()}, {"logits_scaling", 1.0}};
   for (const auto& [key, value] : off) EXPECT_NO_THROW(parse(with(key, value))) << key;
 }
 

@@ -33,7 +33,8 @@ std::vector<float> values_of(const HostTensor& tensor) {
   return {data, data + tensor.view().count()};
 }
 
-// giraffe.md 0.1: half-split row j is interleaved row 2j, half-split row j + 3 is interleaved row 2j + 1.
+// giraffe.md 0.1: half-split row j is interleaved row 2j, half-split row j + 3 is interleaved row
+// 2j + 1.
 TEST(PermutePairsTest, MovesInterleavedRowsToTheirHalves) {
   const std::vector<float> rows = numbered_rows();
   const HostTensor result = permute_pairs(view_of(rows), kHeads, kHeadDim, PairLayout::interleaved,
@@ -52,8 +53,8 @@ TEST(PermutePairsTest, BackAndForthIsTheSame) {
   const HostTensor there = permute_pairs(view_of(rows), kHeads, kHeadDim, PairLayout::half_split,
                                          PairLayout::interleaved);
   EXPECT_NE(values_of(there), rows);
-  const HostTensor back =
-      permute_pairs(there.view(), kHeads, kHeadDim, PairLayout::interleaved, PairLayout::half_split);
+  const HostTensor back = permute_pairs(there.view(), kHeads, kHeadDim, PairLayout::interleaved,
+                                        PairLayout::half_split);
   EXPECT_EQ(values_of(back), rows);
   const HostTensor same = permute_pairs(view_of(rows), kHeads, kHeadDim, PairLayout::half_split,
                                         PairLayout::half_split);

@@ -26,7 +26,9 @@ RopeFromConfig map(const std::string& text) {
   return rope_from_config(fields, kHeadDim, kMaxPositions);
 }
 
-std::string spec(const std::string& rope) { return map(R"({"rope_parameters": )" + rope + "}").spec; }
+std::string spec(const std::string& rope) {
+  return map(R"({"rope_parameters": )" + rope + "}").spec;
+}
 
 TEST(RopeFromConfigTest, NoneOrDefaultIsPlain) {
   EXPECT_EQ(map("{}").spec, "plain");
@@ -72,7 +74,8 @@ TEST(RopeFromConfigTest, TheLengthBeforeScalingIsTheTrainedLength) {
                     "original_max_position_embeddings": 256}})")
                 .trained_length,
             256);
-  EXPECT_EQ(map(R"({"rope_parameters": {"rope_type": "linear", "factor": 4}})").trained_length, 1024);
+  EXPECT_EQ(map(R"({"rope_parameters": {"rope_type": "linear", "factor": 4}})").trained_length,
+            1024);
 }
 
 // A factor that is no ratio of the lengths is used as it is.
@@ -82,8 +85,9 @@ TEST(RopeFromConfigTest, AFactorNeedNotBeARatioOfLengths) {
 }
 
 TEST(RopeFromConfigTest, YarnAndLongropeInferAnUnsetFactor) {
-  EXPECT_EQ(spec(R"({"rope_type": "yarn", "factor": null, "original_max_position_embeddings": 256})"),
-            "yarn:scale=4,trained_length=256");
+  EXPECT_EQ(
+      spec(R"({"rope_type": "yarn", "factor": null, "original_max_position_embeddings": 256})"),
+      "yarn:scale=4,trained_length=256");
   EXPECT_EQ(spec(R"({"rope_type": "longrope", "short_factor": [1, 1, 1, 1],
                      "long_factor": [1, 2, 3, 4], "original_max_position_embeddings": 512})"),
             "longrope:scale=2,trained_length=512,short=1;1;1;1,long=1;2;3;4");
@@ -96,7 +100,8 @@ TEST(RopeFromConfigTest, YarnReadsDeepseeksGain) {
       "original_max_position_embeddings": 256, "mscale": 1.0, "mscale_all_dim": 0.5})");
   const std::string start = "yarn:scale=40,trained_length=256,rotation_gain=";
   ASSERT_EQ(text.substr(0, start.size()), start);
-  EXPECT_NEAR(std::stod(text.substr(start.size())), 1.36888794541139363 / 1.184443972705696815, 1e-15);
+  EXPECT_NEAR(std::stod(text.substr(start.size())), 1.36888794541139363 / 1.184443972705696815,
+              1e-15);
   EXPECT_EQ(spec(R"({"rope_type": "yarn", "factor": 40, "mscale": 1.0, "mscale_all_dim": 1.0})"),
             "yarn:scale=40,trained_length=1024,rotation_gain=1");
 }
@@ -175,7 +180,8 @@ TEST(RopeFromConfigTest, EveryWrongKeyIsNamed) {
       {R"({"rope_scaling": {"type": "linear", "factor": "4"}})", "rope_scaling.factor"},
       {R"({"rope_scaling": {"type": "linear", "factor": 0.5}})", "rope_scaling.factor"},
       {R"({"rope_scaling": {"type": "linear", "factor": 1e300}})", "rope_scaling.factor"},
-      {R"({"rope_scaling": {"type": "linear", "factor": 2, "beta_fast": 3}})", "rope_scaling.beta_fast"},
+      {R"({"rope_scaling": {"type": "linear", "factor": 2, "beta_fast": 3}})",
+       "rope_scaling.beta_fast"},
       {R"({"rope_scaling": {"factor": 2}})", "rope_scaling.factor"},
       {R"({"rope_scaling": {"type": "linear", "rope_type": "yarn", "factor": 2}})",
        "rope_scaling.rope_type"},
@@ -183,9 +189,12 @@ TEST(RopeFromConfigTest, EveryWrongKeyIsNamed) {
       {R"({"rope_scaling": {"type": "dynamic", "factor": 2, "original_max_position_embeddings": 256}})",
        "rope_scaling.original_max_position_embeddings"},
       {R"({"rope_scaling": {"type": "yarn"}})", "rope_scaling.factor"},
-      {R"({"rope_scaling": {"type": "yarn", "factor": 2, "beta_fast": 1}})", "rope_scaling.beta_fast"},
-      {R"({"rope_scaling": {"type": "yarn", "factor": 2, "beta_slow": -1}})", "rope_scaling.beta_slow"},
-      {R"({"rope_scaling": {"type": "yarn", "factor": 2, "truncate": 1}})", "rope_scaling.truncate"},
+      {R"({"rope_scaling": {"type": "yarn", "factor": 2, "beta_fast": 1}})",
+       "rope_scaling.beta_fast"},
+      {R"({"rope_scaling": {"type": "yarn", "factor": 2, "beta_slow": -1}})",
+       "rope_scaling.beta_slow"},
+      {R"({"rope_scaling": {"type": "yarn", "factor": 2, "truncate": 1}})",
+       "rope_scaling.truncate"},
       {R"({"rope_scaling": {"type": "yarn", "factor": 2, "attention_factor": 0}})",
        "rope_scaling.attention_factor"},
       {R"({"rope_scaling": {"type": "yarn", "factor": 2, "finetuned": true}})",

@@ -33,9 +33,10 @@ TEST(SafetensorsTest, ReadsTensorsAndMetadata) {
   const TemporaryFolder folder;
   const auto path = folder.write(
       "a.safetensors",
-      file_of(R"({"__metadata__":{"format":"pt"},"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
-              R"("y":{"dtype":"U8","shape":[],"data_offsets":[24,25]}}    )",
-              bytes_of({1, 2, 3, 4, 5, 6}) + "\x07"));
+      file_of(
+          R"({"__metadata__":{"format":"pt"},"x":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},)"
+          R"("y":{"dtype":"U8","shape":[],"data_offsets":[24,25]}}    )",
+          bytes_of({1, 2, 3, 4, 5, 6}) + "\x07"));
   const SafetensorsFile file = SafetensorsFile::open(path);
   EXPECT_THAT(file.names(), ElementsAre("x", "y"));
   EXPECT_EQ(file.metadata().at("format"), "pt");
@@ -76,15 +77,16 @@ TEST(SafetensorsTest, ReadsEmptyTensorsAndEmptyFiles) {
   const SafetensorsFile file = SafetensorsFile::open(folder.write(
       "e.safetensors", file_of(R"({"e":{"dtype":"F16","shape":[0,4],"data_offsets":[0,0]}})", "")));
   EXPECT_EQ(file.tensor("e").count(), 0);
-  EXPECT_TRUE(SafetensorsFile::open(folder.write("n.safetensors", file_of("{}", ""))).names().empty());
+  EXPECT_TRUE(
+      SafetensorsFile::open(folder.write("n.safetensors", file_of("{}", ""))).names().empty());
 }
 
 TEST(SafetensorsTest, NamesDtypesAndRanksItDoesNotComputeWith) {
   const TemporaryFolder folder;
   const SafetensorsFile file = SafetensorsFile::open(folder.write(
-      "q.safetensors",
-      file_of(R"({"q":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},)"
-              R"("r":{"dtype":"U8","shape":[1,1,1,1,1],"data_offsets":[2,3]}})", "abc")));
+      "q.safetensors", file_of(R"({"q":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]},)"
+                               R"("r":{"dtype":"U8","shape":[1,1,1,1,1],"data_offsets":[2,3]}})",
+                               "abc")));
   EXPECT_THAT(file.shape("q"), ElementsAre(2));
   for (const char* name : {"q", "r"}) {
     try {

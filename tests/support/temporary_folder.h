@@ -30,6 +30,8 @@ class TemporaryFolder {
   std::filesystem::path write(const std::string& name, std::string_view bytes) const {
     const std::filesystem::path file = path_ / name;
     std::filesystem::create_directories(file.parent_path());
+    // A new file instead of a shortened one: some file systems flush the latter to the disk.
+    if (!std::filesystem::is_directory(file)) std::filesystem::remove(file);
     std::ofstream stream(file, std::ios::binary | std::ios::trunc);
     stream.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     if (!stream.flush()) throw std::runtime_error("cannot write " + file.string());

@@ -17,23 +17,33 @@ namespace {
 
 float round_to(DType dtype, float value) {
   switch (dtype) {
-    case DType::f16: return from_f16(to_f16(value));
-    case DType::bf16: return from_bf16(to_bf16(value));
-    default: return value;
+    case DType::f16:
+      return from_f16(to_f16(value));
+    case DType::bf16:
+      return from_bf16(to_bf16(value));
+    default:
+      return value;
   }
 }
 
 HostTensor to_tensor(DType dtype, const std::vector<int64_t>& shape,
                      const std::vector<float>& values) {
-  HostTensor tensor = shape.size() == 1 ? HostTensor(dtype, {shape[0]})
-                                        : HostTensor(dtype, {shape[0], shape[1]});
+  HostTensor tensor =
+      shape.size() == 1 ? HostTensor(dtype, {shape[0]}) : HostTensor(dtype, {shape[0], shape[1]});
   void* data = tensor.view().data;
   for (size_t i = 0; i < values.size(); ++i) {
     switch (dtype) {
-      case DType::f16: static_cast<uint16_t*>(data)[i] = to_f16(values[i]); break;
-      case DType::bf16: static_cast<uint16_t*>(data)[i] = to_bf16(values[i]); break;
-      case DType::f32: static_cast<float*>(data)[i] = values[i]; break;
-      default: throw std::invalid_argument("tiny models are f32, f16 or bf16");
+      case DType::f16:
+        static_cast<uint16_t*>(data)[i] = to_f16(values[i]);
+        break;
+      case DType::bf16:
+        static_cast<uint16_t*>(data)[i] = to_bf16(values[i]);
+        break;
+      case DType::f32:
+        static_cast<float*>(data)[i] = values[i];
+        break;
+      default:
+        throw std::invalid_argument("tiny models are f32, f16 or bf16");
     }
   }
   return tensor;
@@ -80,8 +90,9 @@ float from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_
 float from_f16(uint16_t bits) {
   const int exponent = bits >> 10 & 31;
   const int fraction = bits & 1023;
-  const float magnitude = exponent == 0 ? std::ldexp(static_cast<float>(fraction), -24)
-                                        : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  const float magnitude = exponent == 0
+                              ? std::ldexp(static_cast<float>(fraction), -24)
+                              : std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
   return (bits & 0x8000) != 0 ? -magnitude : magnitude;
 }
 

@@ -1,7 +1,8 @@
 // The check of normalization rules, on tries made by hand.
 //
 // A unit of the trie is label | has_leaf << 8 | offset << 10; the root's is at index 0, a child for
-// byte c of node n is at n ^ c, and a leaf's value stands in the node's own unit with the top bit set.
+// byte c of node n is at n ^ c, and a leaf's value stands in the node's own unit with the top bit
+// set.
 
 #include <gtest/gtest.h>
 

@@ -86,7 +86,8 @@ std::vector<Hostile> hostile_models() {
        "normalizer_spec.precompiled_charsmap"},
       {"denormalization table broken", good + text(5, text(2, "abc")),
        "denormalizer_spec.precompiled_charsmap"},
-      {"self test cut off", good + text(4, text(1, tag(1, 2) + varint(9))), "self_test_data.samples"},
+      {"self test cut off", good + text(4, text(1, tag(1, 2) + varint(9))),
+       "self_test_data.samples"},
   };
 }
 

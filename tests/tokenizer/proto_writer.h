@@ -17,7 +17,9 @@ inline std::string varint(uint64_t value) {
   return bytes + static_cast<char>(value);
 }
 
-inline std::string tag(uint32_t field, uint32_t wire_type) { return varint(field << 3 | wire_type); }
+inline std::string tag(uint32_t field, uint32_t wire_type) {
+  return varint(field << 3 | wire_type);
+}
 
 inline std::string number(uint32_t field, uint64_t value) { return tag(field, 0) + varint(value); }
 

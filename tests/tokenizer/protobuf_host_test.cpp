@@ -1,5 +1,6 @@
-// A host program that links a protobuf of its own and opens a tokenizer. libsentencepiece exports an
-// older protobuf; linked in the plain way, or opened without RTLD_DEEPBIND, it ends this process.
+// A host program that links a protobuf of its own and opens a tokenizer. libsentencepiece exports
+// an older protobuf; linked in the plain way, or opened without RTLD_DEEPBIND, it ends this
+// process.
 
 #include <google/protobuf/struct.pb.h>
 #include <google/protobuf/text_format.h>

@@ -113,11 +113,21 @@ std::string random_text(Random& random) {
   for (int64_t i = 0; i < length; ++i) {
     uint32_t point = 0;
     switch (random.uniform_int(0, 4)) {
-      case 0: point = static_cast<uint32_t>(random.uniform_int(0, 0x7F)); break;
-      case 1: point = ' '; break;
-      case 2: point = static_cast<uint32_t>(random.uniform_int(0x80, 0x7FF)); break;
-      case 3: point = static_cast<uint32_t>(random.uniform_int(0x800, 0xD7FF)); break;
-      case 4: point = static_cast<uint32_t>(random.uniform_int(0x10000, 0x10FFFF)); break;
+      case 0:
+        point = static_cast<uint32_t>(random.uniform_int(0, 0x7F));
+        break;
+      case 1:
+        point = ' ';
+        break;
+      case 2:
+        point = static_cast<uint32_t>(random.uniform_int(0x80, 0x7FF));
+        break;
+      case 3:
+        point = static_cast<uint32_t>(random.uniform_int(0x800, 0xD7FF));
+        break;
+      case 4:
+        point = static_cast<uint32_t>(random.uniform_int(0x10000, 0x10FFFF));
+        break;
     }
     if (point == 0x2581) continue;
     const auto byte = [&text](uint32_t value) { text += static_cast<char>(value); };
