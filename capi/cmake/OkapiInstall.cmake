@@ -73,3 +73,7 @@ file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/okapi.pc.in ${CMAKE_CURRENT_BINARY_DIR}/okapi.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/okapi.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
+# Experiments find the model by its place relative to theirs.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/scripts/experiments DESTINATION ${CMAKE_INSTALL_DATADIR}/okapi/scripts)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/models DESTINATION ${CMAKE_INSTALL_DATADIR}/okapi)
