@@ -8,21 +8,23 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/generation/generate_options.h"
 #include "runtime/generation/sampler.h"
+#include "runtime/generation/text_stream.h"
 
 namespace okapi {
 
 class Model;
-class Tokenizer;
 
 class Completion {
  public:
-  /// Throws invalid_argument on options out of range, ids out of range, or stop texts without a
+  /// Throws invalid_argument on options out of range, failed_precondition on stop texts without a
   /// tokenizer.
   Completion(const Model& model, GenerateOptions options);
 
@@ -36,16 +38,16 @@ class Completion {
   const GenerateOptions& options() const { return options_; }
 
  private:
-  std::string text_added_by_last_token();
-  StopReason stop_reason_of(int32_t id) const;
+  /// Whether a stop text ends within the `n_new` last bytes of the text.
+  bool completes_stop_text(size_t n_new) const;
+  StopReason rule_that_holds(int32_t id, size_t n_new_bytes) const;
 
   GenerateOptions options_;
-  std::shared_ptr<const Tokenizer> tokenizer_;
-  std::vector<int32_t> eos_ids_;
+  std::vector<int32_t> eos_ids_;  ///< none if they are ignored
   Sampler sampler_;
+  std::optional<TextStream> stream_;  ///< where somebody reads the text
+  std::string text_;                  ///< of the output so far
   Generation generation_;
-  std::string text_;         ///< of the output so far, whole characters
-  size_t text_searched_ = 0; ///< bytes of it that no stop text can begin in any more
 };
 
 }  // namespace okapi

@@ -48,14 +48,15 @@ class Session {
                                          const SessionOptions& options);
   ~Session();
 
-  /// Feeds at least one token; logits() then predicts what follows.
-  void prefill(std::span<const int32_t> tokens);
-  void decode(int32_t token) { prefill({&token, 1}); }
+  /// Feeds at least one token; logits() then predicts what follows, if wanted.
+  void prefill(std::span<const int32_t> tokens, bool want_logits = true);
+  void decode(int32_t token, bool want_logits = true) { prefill({&token, 1}, want_logits); }
 
   /// Advances several different sessions of one model in one pass over the weights, sessions[i] by
   /// tokens[i]. Each gets, to rounding, what it would get alone.
   static void advance_batch(std::span<Session* const> sessions,
-                            std::span<const std::span<const int32_t>> tokens);
+                            std::span<const std::span<const int32_t>> tokens,
+                            bool want_logits = true);
 
   /// [V] for the next token, of the last call that fed tokens; empty when there was none or the
   /// tokens have been changed otherwise since. Valid until the next call.

@@ -32,7 +32,7 @@ struct RopeGeometry;
 struct Weights;
 
 struct ModelOptions {
-  std::optional<DType> dtype;             ///< of the matrices in memory, f32 or bf16; none: bf16 if the file is
+  std::optional<DType> dtype;  ///< of the matrices in memory, f32 or bf16; none: bf16 if the file is
   std::optional<PairLayout> pair_layout;  ///< reads the weights as if their pairs lay so
   bool without_tokenizer = false;
   std::string config_file = "config.json";
@@ -86,7 +86,7 @@ class Model : public std::enable_shared_from_this<Model> {
 
  private:
   Model() = default;
-  void finish(const ModelOptions& options);
+  void finish(std::unique_ptr<const Weights> weights);
 
   std::shared_ptr<RuntimeContext> context_;
   ModelConfig config_;

@@ -1,0 +1,208 @@
+#include "runtime/generation/session.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "runtime/base/error.h"
+#include "runtime/generation/advance.h"
+#include "runtime/generation/completion.h"
+#include "runtime/generation/session_state.h"
+#include "runtime/model/rotary/rope.h"
+#include "runtime/model/transformer.h"
+
+namespace okapi {
+
+namespace {
+
+/// Drops the last token's keys and values, so that the next call computes its output again: who
+/// wants to know what follows the tokens held, and has no logits, feeds that token anew.
+void unfeed_last_token(SessionState& state) {
+  state.cache.truncate(std::min(state.cache.n_tokens(), state.n_tokens() - 1));
+}
+
+/// Sets the cancel token of one call for as long as it lasts.
+class CallCancel {
+ public:
+  CallCancel(SessionState& state, const CancelToken* cancel) : state_(state) {
+    state_.call_cancel = cancel;
+  }
+  CallCancel(const CallCancel&) = delete;
+  CallCancel& operator=(const CallCancel&) = delete;
+  ~CallCancel() { state_.call_cancel = nullptr; }
+
+ private:
+  SessionState& state_;
+};
+
+}  // namespace
+
+Session::Session(std::unique_ptr<SessionState> state) : state_(std::move(state)) {}
+Session::~Session() = default;
+
+std::shared_ptr<Session> Session::create(std::shared_ptr<const Model> model,
+                                         const SessionOptions& options) {
+  auto state = std::make_unique<SessionState>(std::move(model), options);
+  return std::shared_ptr<Session>(new Session(std::move(state)));
+}
+
+void Session::prefill(std::span<const int32_t> tokens, bool want_logits) {
+  const Feed feed{state_.get(), tokens};
+  if (tokens.empty()) {
+    throw Error(Code::invalid_argument, "tokens: at least one is needed").in("session").field("tokens");
+  }
+  advance({&feed, 1}, want_logits);
+}
+
+void Session::advance_batch(std::span<Session* const> sessions,
+                            std::span<const std::span<const int32_t>> tokens, bool want_logits) {
+  std::vector<Feed> feeds;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    if (tokens[i].empty()) {
+      throw Error(Code::invalid_argument,
+                  "n_tokens: session " + std::to_string(i) + " of the batch is given no token")
+          .in("session")
+          .field("n_tokens");
+    }
+    feeds.push_back({sessions[i]->state_.get(), tokens[i]});
+  }
+  okapi::advance(feeds, want_logits);
+}
+
+std::span<const float> Session::logits() const {
+  return state_->has_logits ? std::span<const float>(state_->logits) : std::span<const float>();
+}
+
+// Token i is predicted by the output of token i - 1, so the last token held is fed anew.
+void Session::score(std::span<const int32_t> tokens, std::span<float> nll,
+                    std::span<float> logits) {
+  if (tokens.empty()) {
+    throw Error(Code::invalid_argument, "tokens: at least one is needed").in("session").field("tokens");
+  }
+  SessionState& state = *state_;
+  const int64_t n_before = state.n_tokens();
+  const auto n = static_cast<int64_t>(tokens.size());
+  const int64_t vocab_size = state.model->config().vocab_size;
+  const Transformer& transformer = state.model->transformer();
+  state.check_room(n);
+  state.check_ids(tokens);
+  if (n_before > 0) unfeed_last_token(state);
+  if (!nll.empty() && n_before == 0) nll[0] = std::numeric_limits<float>::quiet_NaN();
+
+  const auto sink = [&](Workspace& workspace, int64_t first, ConstTensorView hidden) {
+    const int64_t n_rows = hidden.shape[0];
+    if (!nll.empty()) {
+      // Row r predicts token first + r + 1, where that is among the scored ones.
+      std::vector<int32_t> targets(static_cast<size_t>(n_rows), -1);
+      const int64_t begin = std::max<int64_t>(0, n_before - 1 - first);
+      const int64_t end = std::min(n_rows, n_before + n - 1 - first);
+      for (int64_t row = begin; row < end; ++row) {
+        targets[static_cast<size_t>(row)] = tokens[static_cast<size_t>(first + row + 1 - n_before)];
+      }
+      if (begin < end) {
+        const ConstTensorView losses = transformer.log_loss(workspace, hidden, targets);
+        workspace.stream().download(nll.data() + (first + begin + 1 - n_before),
+                                    static_cast<const float*>(losses.data) + begin,
+                                    static_cast<size_t>(end - begin) * sizeof(float));
+        workspace.stream().synchronize();  // before `targets` goes
+      }
+    }
+    if (!logits.empty()) {
+      // In blocks, so that the device never holds logits of a whole pass.
+      constexpr int64_t kElementsAtOnce = int64_t{1} << 23;
+      const int64_t rows_at_once = std::max<int64_t>(1, kElementsAtOnce / vocab_size);
+      const size_t row_bytes = static_cast<size_t>(hidden.shape[1]) * size_of(hidden.dtype);
+      for (int64_t row = std::max<int64_t>(0, n_before - first); row < n_rows; row += rows_at_once) {
+        const int64_t n_block = std::min(rows_at_once, n_rows - row);
+        const ConstTensorView block(
+            static_cast<const std::byte*>(hidden.data) + static_cast<size_t>(row) * row_bytes,
+            hidden.dtype, {n_block, hidden.shape[1]});
+        const ConstTensorView out = transformer.logits(workspace, block);
+        workspace.stream().download(logits.data() + (first + row - n_before) * vocab_size, out.data,
+                                    static_cast<size_t>(n_block * vocab_size) * sizeof(float));
+      }
+    }
+  };
+  const Feed feed{&state, tokens};
+  advance({&feed, 1}, /*want_logits=*/true, sink);
+}
+
+void Session::generate(std::span<const int32_t> prompt, const GenerateOptions& options,
+                       Generation* generation) {
+  SessionState& state = *state_;
+  *generation = {};
+  Completion completion(*state.model, options);
+  state.check_ids(prompt);
+  state.check_room(static_cast<int64_t>(prompt.size()) + options.max_tokens);
+  if (prompt.empty() && state.n_tokens() == 0) {
+    throw Error(Code::invalid_argument, "prompt: there is none, and no token is held")
+        .in("generate")
+        .field("prompt");
+  }
+
+  // Under a scheme that depends on length the cache may be computed again on the way, and then only
+  // a copy knows what it was. It shares the pages, so it costs one page at most.
+  const int64_t n_before = state.n_tokens();
+  const int64_t n_cached_before = state.cache.n_tokens();
+  std::unique_ptr<SessionState> before;
+  if (state.depends_on_length()) before = std::make_unique<SessionState>(state.fork());
+
+  const CallCancel call_cancel(state, options.cancel);
+  try {
+    expect(static_cast<int64_t>(prompt.size()) + options.max_tokens);
+    if (prompt.empty()) unfeed_last_token(state);
+    Feed feed{&state, prompt};
+    advance({&feed, 1}, /*want_logits=*/true);
+    while (completion.choose(state.logits)) {
+      feed.tokens = {&completion.ids().back(), 1};
+      advance({&feed, 1}, /*want_logits=*/true);
+    }
+    state.tokens.push_back(completion.ids().back());
+    state.has_logits = false;
+  } catch (...) {
+    *generation = completion.generation();
+    if (before) {
+      state = std::move(*before);
+    } else {
+      state.tokens.resize(static_cast<size_t>(n_before));
+      state.cache.truncate(std::min(n_cached_before, state.cache.n_tokens()));
+      state.has_logits = false;
+    }
+    throw;
+  }
+  *generation = completion.generation();
+}
+
+void Session::expect(int64_t n_more) { state_->expected_tokens = state_->n_tokens() + n_more; }
+
+void Session::set_cancel(std::shared_ptr<const CancelToken> cancel) {
+  state_->cancel = std::move(cancel);
+}
+
+int64_t Session::n_tokens() const { return state_->n_tokens(); }
+std::span<const int32_t> Session::tokens() const { return state_->tokens; }
+
+void Session::truncate(int64_t n_tokens) {
+  if (n_tokens < 0 || n_tokens > state_->n_tokens()) {
+    throw Error(Code::out_of_range, "n_tokens: " + std::to_string(n_tokens) + " is not in [0, " +
+                                        std::to_string(state_->n_tokens()) + "], the tokens held")
+        .in("session")
+        .field("n_tokens");
+  }
+  state_->truncate(n_tokens);
+}
+
+std::shared_ptr<Session> Session::fork() const {
+  auto state = std::make_unique<SessionState>(state_->fork());
+  return std::shared_ptr<Session>(new Session(std::move(state)));
+}
+
+const std::shared_ptr<const Model>& Session::model() const { return state_->model; }
+const std::shared_ptr<const Rope>& Session::rope() const { return state_->rope; }
+const SessionOptions& Session::options() const { return state_->options; }
+int64_t Session::declared_length() const { return state_->declared_length(); }
+uint64_t Session::cache_bytes() const { return state_->cache.bytes(); }
+
+}  // namespace okapi

@@ -1,0 +1,72 @@
+#include "runtime/model/convert.h"
+
+#include <bit>
+#include <cmath>
+
+#include "runtime/base/error.h"
+
+namespace okapi {
+
+namespace {
+
+float element_as_float(ConstTensorView tensor, int64_t index) {
+  switch (tensor.dtype) {
+    case DType::f32: return static_cast<const float*>(tensor.data)[index];
+    case DType::f16: return float_of_f16(static_cast<const uint16_t*>(tensor.data)[index]);
+    case DType::bf16: return float_of_bf16(static_cast<const uint16_t*>(tensor.data)[index]);
+    default: throw Error(Code::internal, "only f32, f16 and bf16 tensors are converted").in("model");
+  }
+}
+
+/// A tensor of the same shape; HostTensor takes its shape as a list.
+HostTensor same_shape(ConstTensorView tensor, DType dtype) {
+  const int64_t* shape = tensor.shape;
+  switch (tensor.rank) {
+    case 1: return HostTensor(dtype, {shape[0]});
+    case 2: return HostTensor(dtype, {shape[0], shape[1]});
+    default: throw Error(Code::internal, "weights have one or two dimensions").in("model");
+  }
+}
+
+}  // namespace
+
+float float_of_bf16(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
+
+float float_of_f16(uint16_t bits) {
+  const int exponent = (bits >> 10) & 31;
+  const int fraction = bits & 1023;
+  float magnitude = 0;
+  if (exponent == 31) {
+    magnitude = fraction != 0 ? NAN : INFINITY;
+  } else if (exponent == 0) {
+    magnitude = std::ldexp(static_cast<float>(fraction), -24);
+  } else {
+    magnitude = std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  }
+  return (bits & 0x8000) != 0 ? -magnitude : magnitude;
+}
+
+uint16_t bf16_of_float(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);  // stays a NaN
+  return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+HostTensor converted(ConstTensorView tensor, DType dtype) {
+  HostTensor result = same_shape(tensor, dtype);
+  void* out = result.view().data;
+  const int64_t count = tensor.count();
+  for (int64_t i = 0; i < count; ++i) {
+    const float value = element_as_float(tensor, i);
+    if (dtype == DType::f32) {
+      static_cast<float*>(out)[i] = value;
+    } else {
+      static_cast<uint16_t*>(out)[i] = bf16_of_float(value);
+    }
+  }
+  return result;
+}
+
+}  // namespace okapi

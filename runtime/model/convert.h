@@ -1,0 +1,17 @@
+// Element types converted on the host, rounding to nearest even.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/model/host_tensor.h"
+
+namespace okapi {
+
+float float_of_bf16(uint16_t bits);
+float float_of_f16(uint16_t bits);
+uint16_t bf16_of_float(float value);
+
+/// A copy of `tensor` (contiguous; f32, f16 or bf16) as f32 or bf16.
+HostTensor converted(ConstTensorView tensor, DType dtype);
+
+}  // namespace okapi
