@@ -107,12 +107,8 @@ Json summary_of(const StoredRun& run, const std::map<int64_t, Sample>& samples) 
           {"groups", aggregate_groups(run.run.metrics, run.run.group_by, all)}};
 }
 
-nlohmann::ordered_json sample_json(const Sample& sample, const std::vector<Metric>& metrics) {
+nlohmann::ordered_json score_of(const Sample& sample, const std::vector<Metric>& metrics) {
   nlohmann::ordered_json result;
-  result["item"] = sample.item;
-  result["key"] = sample.key;
-  result["output_ids"] = sample.output_ids;
-  result["output"] = sample.output;
   result["parsed"] = parsed_json(sample.parsed);
   for (const SampleValue& value : sample.values) {
     if (is_flag(metrics, value.metric)) {
@@ -121,6 +117,16 @@ nlohmann::ordered_json sample_json(const Sample& sample, const std::vector<Metri
       result[value.metric] = number_or_null(value.value);
     }
   }
+  return result;
+}
+
+nlohmann::ordered_json sample_json(const Sample& sample, const std::vector<Metric>& metrics) {
+  nlohmann::ordered_json result;
+  result["item"] = sample.item;
+  result["key"] = sample.key;
+  result["output_ids"] = sample.output_ids;
+  result["output"] = sample.output;
+  result.update(score_of(sample, metrics));
   result["stop_reason"] = sample.stop_reason;
   result["n_prompt_tokens"] = sample.prompt_ids.size();
   result["prompt_sha256"] = sample.prompt_sha256;

@@ -25,6 +25,9 @@ Json aggregate_groups(const std::vector<Metric>& metrics, const std::vector<std:
 /// n_done, metrics, groups.
 Json summary_of(const StoredRun& run, const std::map<int64_t, Sample>& samples);
 
+/// How a sample scored: "parsed" and the metrics by name, flags as true or false.
+nlohmann::ordered_json score_of(const Sample& sample, const std::vector<Metric>& metrics);
+
 /// A sample as reports and exports show it: its attributes, output, parsed, metrics by name.
 nlohmann::ordered_json sample_json(const Sample& sample, const std::vector<Metric>& metrics);
 

@@ -9,6 +9,7 @@
 #include "runtime/base/file.h"
 #include "runtime/results/results.h"
 #include "tests/results/sample_runs.h"
+#include "tests/support/temporary_folder.h"
 
 namespace okapi {
 namespace {
@@ -57,8 +58,8 @@ std::string cell(const std::vector<std::vector<std::string>>& rows, size_t row,
 }
 
 /// Two runs; the second has another attribute and metric.
-std::shared_ptr<Results> two_runs(const ScratchFolder& folder) {
-  auto results = Results::open(folder / "r.db");
+std::shared_ptr<Results> two_runs(const test::TemporaryFolder& folder) {
+  auto results = Results::open(folder.path() / "r.db");
   const int64_t first = results->begin_run(make_run());
   results->add_sample(first, make_sample(0, true));
   results->add_sample(first, make_sample(1, false));
@@ -72,9 +73,9 @@ std::shared_ptr<Results> two_runs(const ScratchFolder& folder) {
 }
 
 TEST(ExportTest, CsvReadsBack) {
-  const ScratchFolder folder;
-  two_runs(folder)->export_csv(folder / "r.csv");
-  const auto rows = parse_csv(read_file(folder / "r.csv", 1 << 20));
+  const test::TemporaryFolder folder;
+  two_runs(folder)->export_csv(folder.path() / "r.csv");
+  const auto rows = parse_csv(read_file(folder.path() / "r.csv", 1 << 20));
 
   ASSERT_EQ(rows.size(), 4);
   for (const auto& row : rows) EXPECT_EQ(row.size(), rows[0].size());
@@ -92,10 +93,10 @@ TEST(ExportTest, CsvReadsBack) {
 }
 
 TEST(ExportTest, JsonReadsBackWithPrompts) {
-  const ScratchFolder folder;
+  const test::TemporaryFolder folder;
   const auto results = two_runs(folder);
-  results->export_json(folder / "r.json");
-  const Json runs = Json::parse(read_file(folder / "r.json", 1 << 20));
+  results->export_json(folder.path() / "r.json");
+  const Json runs = Json::parse(read_file(folder.path() / "r.json", 1 << 20));
 
   ASSERT_EQ(runs.size(), 2);
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -112,13 +113,13 @@ TEST(ExportTest, JsonReadsBackWithPrompts) {
 }
 
 TEST(ExportTest, NothingIsLeftBesideTheFile) {
-  const ScratchFolder folder;
+  const test::TemporaryFolder folder;
   const auto results = two_runs(folder);
-  std::filesystem::create_directory(folder / "out");
-  results->export_json(folder / "out/r.json");
-  results->export_json(folder / "out/r.json");  // over the old one
+  std::filesystem::create_directory(folder.path() / "out");
+  results->export_json(folder.path() / "out/r.json");
+  results->export_json(folder.path() / "out/r.json");  // over the old one
   size_t n_files = 0;
-  for (const auto& entry : std::filesystem::directory_iterator(folder / "out")) {
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "out")) {
     EXPECT_EQ(entry.path().filename(), "r.json");
     ++n_files;
   }
@@ -126,7 +127,7 @@ TEST(ExportTest, NothingIsLeftBesideTheFile) {
 }
 
 TEST(ExportTest, FolderThatIsNotThereIsAnErrorNamingTheFile) {
-  const ScratchFolder folder;
+  const test::TemporaryFolder folder;
   try {
     two_runs(folder)->export_csv("/proc/okapi/r.csv");
     FAIL() << "wanted an error";
@@ -136,12 +137,12 @@ TEST(ExportTest, FolderThatIsNotThereIsAnErrorNamingTheFile) {
 }
 
 TEST(ExportTest, EmptyResultsGiveAHeaderAndAnEmptyArray) {
-  const ScratchFolder folder;
-  const auto results = Results::open(folder / "r.db");
-  results->export_csv(folder / "r.csv");
-  results->export_json(folder / "r.json");
-  EXPECT_EQ(parse_csv(read_file(folder / "r.csv", 1 << 20)).size(), 1);
-  EXPECT_EQ(Json::parse(read_file(folder / "r.json", 1 << 20)), Json::array());
+  const test::TemporaryFolder folder;
+  const auto results = Results::open(folder.path() / "r.db");
+  results->export_csv(folder.path() / "r.csv");
+  results->export_json(folder.path() / "r.json");
+  EXPECT_EQ(parse_csv(read_file(folder.path() / "r.csv", 1 << 20)).size(), 1);
+  EXPECT_EQ(Json::parse(read_file(folder.path() / "r.json", 1 << 20)), Json::array());
 }
 
 }  // namespace

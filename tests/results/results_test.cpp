@@ -17,6 +17,7 @@
 
 #include "runtime/base/error.h"
 #include "tests/results/sample_runs.h"
+#include "tests/support/temporary_folder.h"
 
 namespace okapi {
 namespace {
@@ -41,14 +42,14 @@ int exit_status_of(pid_t child) {
 }
 
 TEST(ResultsTest, KeepsSamplesAsTheyAre) {
-  const ScratchFolder folder;
+  const test::TemporaryFolder folder;
   const Sample sample = make_sample(3, false);
   {
-    const auto results = Results::open(folder / "new/folder/r.db");
+    const auto results = Results::open(folder.path() / "new/folder/r.db");
     const int64_t run = results->begin_run(make_run());
     results->add_sample(run, sample);
   }
-  const auto results = Results::open(folder / "new/folder/r.db", {.read_only = true});
+  const auto results = Results::open(folder.path() / "new/folder/r.db", {.read_only = true});
   const std::map<int64_t, Sample> samples = results->samples(1);
   ASSERT_EQ(samples.size(), 1);
   const Sample& read = samples.at(3);
@@ -69,8 +70,8 @@ TEST(ResultsTest, KeepsSamplesAsTheyAre) {
 }
 
 TEST(ResultsTest, SameIdentityIsTheSameRun) {
-  const ScratchFolder folder;
-  const auto results = Results::open(folder / "r.db");
+  const test::TemporaryFolder folder;
+  const auto results = Results::open(folder.path() / "r.db");
   const int64_t yarn = results->begin_run(make_run("yarn:scale=4"));
   const int64_t plain = results->begin_run(make_run("plain"));
   EXPECT_NE(yarn, plain);
@@ -78,8 +79,8 @@ TEST(ResultsTest, SameIdentityIsTheSameRun) {
 }
 
 TEST(ResultsTest, FirstSampleOfAnItemStays) {
-  const ScratchFolder folder;
-  const auto results = Results::open(folder / "r.db");
+  const test::TemporaryFolder folder;
+  const auto results = Results::open(folder.path() / "r.db");
   const int64_t run = results->begin_run(make_run());
   results->add_sample(run, make_sample(0, true));
   results->add_sample(run, make_sample(0, false));
@@ -87,8 +88,8 @@ TEST(ResultsTest, FirstSampleOfAnItemStays) {
 }
 
 TEST(ResultsTest, SummaryHasAggregatesInAllAndByGroup) {
-  const ScratchFolder folder;
-  const auto results = Results::open(folder / "r.db");
+  const test::TemporaryFolder folder;
+  const auto results = Results::open(folder.path() / "r.db");
   const int64_t run = results->begin_run(make_run());
   for (int64_t item = 0; item < 3; ++item) results->add_sample(run, make_sample(item, item != 1));
   const Json summary = results->summary();
@@ -103,14 +104,15 @@ TEST(ResultsTest, SummaryHasAggregatesInAllAndByGroup) {
 
 // The file is the interface for other programs: this reads it with SQLite alone.
 TEST(ResultsTest, AnotherProgramCanReadTheFileWhileItIsWritten) {
-  const ScratchFolder folder;
-  const auto results = Results::open(folder / "r.db");
+  const test::TemporaryFolder folder;
+  const auto results = Results::open(folder.path() / "r.db");
   const int64_t run = results->begin_run(make_run());
   results->add_sample(run, make_sample(0, true));
 
   sqlite3* other = nullptr;
-  ASSERT_EQ(sqlite3_open_v2((folder / "r.db").c_str(), &other, SQLITE_OPEN_READONLY, nullptr),
-            SQLITE_OK);
+  ASSERT_EQ(
+      sqlite3_open_v2((folder.path() / "r.db").c_str(), &other, SQLITE_OPEN_READONLY, nullptr),
+      SQLITE_OK);
   sqlite3_stmt* statement = nullptr;
   ASSERT_EQ(
       sqlite3_prepare_v2(other,
@@ -130,14 +132,14 @@ TEST(ResultsTest, AnotherProgramCanReadTheFileWhileItIsWritten) {
 }
 
 TEST(ResultsTest, EqualPromptsAreStoredOnce) {
-  const ScratchFolder folder;
-  const auto results = Results::open(folder / "r.db");
+  const test::TemporaryFolder folder;
+  const auto results = Results::open(folder.path() / "r.db");
   for (const char* rope : {"plain", "yarn:scale=4"}) {
     const int64_t run = results->begin_run(make_run(rope));
     for (int64_t item = 0; item < 4; ++item) results->add_sample(run, make_sample(item, true));
   }
   sqlite3* other = nullptr;
-  ASSERT_EQ(sqlite3_open((folder / "r.db").c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(sqlite3_open((folder.path() / "r.db").c_str(), &other), SQLITE_OK);
   sqlite3_stmt* statement = nullptr;
   sqlite3_prepare_v2(other, "SELECT count(*) FROM prompts", -1, &statement, nullptr);
   sqlite3_step(statement);
@@ -148,8 +150,8 @@ TEST(ResultsTest, EqualPromptsAreStoredOnce) {
 
 // Each of two processes writes its own 20 samples of one run at the same time.
 TEST(ResultsTest, TwoWritersTakeTurns) {
-  const ScratchFolder folder;
-  const std::filesystem::path path = folder / "r.db";
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "r.db";
   std::vector<pid_t> children;
   for (int64_t first : {0, 20}) {
     const pid_t child = fork();
@@ -170,8 +172,8 @@ TEST(ResultsTest, TwoWritersTakeTurns) {
 }
 
 TEST(ResultsTest, LockedFileIsUnavailableAfterTheTimeout) {
-  const ScratchFolder folder;
-  const std::filesystem::path path = folder / "r.db";
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "r.db";
   const auto results = Results::open(path, {.lock_timeout_ms = 50});
   const int64_t run = results->begin_run(make_run());
 
@@ -191,8 +193,8 @@ TEST(ResultsTest, LockedFileIsUnavailableAfterTheTimeout) {
 
 // The child writes without end and is killed; what it announced as written must be there.
 TEST(ResultsTest, KillLosesNoCommittedSample) {
-  const ScratchFolder folder;
-  const std::filesystem::path path = folder / "r.db";
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "r.db";
   int announcements[2];
   ASSERT_EQ(pipe(announcements), 0);
   const pid_t child = fork();
@@ -221,8 +223,8 @@ TEST(ResultsTest, KillLosesNoCommittedSample) {
 
 // A limit on the file size stands for a full disk: writes past it fail.
 TEST(ResultsTest, FullDiskIsAnErrorAndKeepsWhatWasWritten) {
-  const ScratchFolder folder;
-  const std::filesystem::path path = folder / "r.db";
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "r.db";
   const pid_t child = fork();
   if (child == 0) {
     signal(SIGXFSZ, SIG_IGN);
@@ -247,41 +249,42 @@ TEST(ResultsTest, FullDiskIsAnErrorAndKeepsWhatWasWritten) {
 }
 
 TEST(ResultsTest, RefusesWhatIsNoResultsFile) {
-  const ScratchFolder folder;
-  std::ofstream(folder / "text.db") << std::string(5000, 'x');
-  const Error text = error_of([&] { Results::open(folder / "text.db"); });
+  const test::TemporaryFolder folder;
+  std::ofstream(folder.path() / "text.db") << std::string(5000, 'x');
+  const Error text = error_of([&] { Results::open(folder.path() / "text.db"); });
   EXPECT_EQ(text.code(), Code::data_loss);
   EXPECT_THAT(text.message(), HasSubstr("not a results file"));
-  EXPECT_EQ(text.file(), (folder / "text.db").string());
+  EXPECT_EQ(text.file(), (folder.path() / "text.db").string());
 
   sqlite3* foreign = nullptr;
-  ASSERT_EQ(sqlite3_open((folder / "foreign.db").c_str(), &foreign), SQLITE_OK);
+  ASSERT_EQ(sqlite3_open((folder.path() / "foreign.db").c_str(), &foreign), SQLITE_OK);
   ASSERT_EQ(sqlite3_exec(foreign, "CREATE TABLE runs (id)", nullptr, nullptr, nullptr), SQLITE_OK);
   sqlite3_close(foreign);
-  const Error other = error_of([&] { Results::open(folder / "foreign.db"); });
+  const Error other = error_of([&] { Results::open(folder.path() / "foreign.db"); });
   EXPECT_EQ(other.code(), Code::data_loss);
   EXPECT_THAT(other.message(), HasSubstr("database of something else"));
 
-  EXPECT_EQ(error_of([&] { Results::open(folder / ""); }).code(), Code::invalid_argument);
-  EXPECT_EQ(error_of([&] { Results::open(folder / "absent.db", {.read_only = true}); }).code(),
-            Code::not_found);
+  EXPECT_EQ(error_of([&] { Results::open(folder.path() / ""); }).code(), Code::invalid_argument);
+  EXPECT_EQ(
+      error_of([&] { Results::open(folder.path() / "absent.db", {.read_only = true}); }).code(),
+      Code::not_found);
 }
 
 TEST(ResultsTest, RefusesANewerVersion) {
-  const ScratchFolder folder;
-  Results::open(folder / "r.db");
+  const test::TemporaryFolder folder;
+  Results::open(folder.path() / "r.db");
   sqlite3* newer = nullptr;
-  ASSERT_EQ(sqlite3_open((folder / "r.db").c_str(), &newer), SQLITE_OK);
+  ASSERT_EQ(sqlite3_open((folder.path() / "r.db").c_str(), &newer), SQLITE_OK);
   ASSERT_EQ(sqlite3_exec(newer, "PRAGMA user_version = 2", nullptr, nullptr, nullptr), SQLITE_OK);
   sqlite3_close(newer);
-  const Error error = error_of([&] { Results::open(folder / "r.db"); });
+  const Error error = error_of([&] { Results::open(folder.path() / "r.db"); });
   EXPECT_EQ(error.code(), Code::data_loss);
   EXPECT_THAT(error.message(), HasSubstr("wanted results of version 1, found version 2"));
 }
 
 TEST(ResultsTest, DamagedPagesAreDataLoss) {
-  const ScratchFolder folder;
-  const std::filesystem::path path = folder / "r.db";
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "r.db";
   {
     const auto results = Results::open(path);
     const int64_t run = results->begin_run(make_run());
@@ -299,8 +302,8 @@ TEST(ResultsTest, DamagedPagesAreDataLoss) {
 }
 
 TEST(ResultsTest, DamagedJsonIsDataLoss) {
-  const ScratchFolder folder;
-  const std::filesystem::path path = folder / "r.db";
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "r.db";
   const auto results = Results::open(path);
   results->add_sample(results->begin_run(make_run()), make_sample(0, true));
   sqlite3* other = nullptr;
@@ -323,9 +326,9 @@ TEST(ResultsTest, FolderThatCannotBeWrittenIsAnErrorNamingTheFile) {
 }
 
 TEST(ResultsTest, ReadOnlyResultsRefuseToBeWritten) {
-  const ScratchFolder folder;
-  Results::open(folder / "r.db")->begin_run(make_run());
-  const auto results = Results::open(folder / "r.db", {.read_only = true});
+  const test::TemporaryFolder folder;
+  Results::open(folder.path() / "r.db")->begin_run(make_run());
+  const auto results = Results::open(folder.path() / "r.db", {.read_only = true});
   EXPECT_EQ(error_of([&] { results->begin_run(make_run("plain")); }).code(),
             Code::permission_denied);
   EXPECT_EQ(results->summary().size(), 1);
@@ -334,15 +337,17 @@ TEST(ResultsTest, ReadOnlyResultsRefuseToBeWritten) {
 
 // Finished results on a medium that cannot be written are readable.
 TEST(ResultsTest, OpensFromAFolderThatCannotBeWritten) {
-  const ScratchFolder folder;
+  const test::TemporaryFolder folder;
   {
-    const auto results = Results::open(folder / "sealed/r?#%.db");
+    const auto results = Results::open(folder.path() / "sealed/r?#%.db");
     results->add_sample(results->begin_run(make_run()), make_sample(0, true));
   }
-  const std::filesystem::path sealed = folder / "sealed";
+  const std::filesystem::path sealed = folder.path() / "sealed";
   using std::filesystem::perms;
-  std::filesystem::permissions(
-      sealed, perms::owner_read | perms::owner_exec | perms::others_read | perms::others_exec);
+  const perms readable =
+      perms::owner_read | perms::owner_exec | perms::others_read | perms::others_exec;
+  std::filesystem::permissions(sealed, readable);
+  std::filesystem::permissions(folder.path(), readable | perms::owner_write);
   const pid_t child = fork();
   if (child == 0) {
     // Root may write anywhere, so the child becomes nobody.

@@ -1,39 +1,11 @@
 // A run and samples whose numbers are easy to check by hand.
 #pragma once
 
-#include <filesystem>
 #include <string>
-
-#include <gtest/gtest.h>
-#include <unistd.h>
 
 #include "runtime/results/records.h"
 
 namespace okapi {
-
-/// A folder of this test's own, removed with it.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = std::filesystem::temp_directory_path() /
-            ("okapi-" + std::string(test->test_suite_name()) + "-" + test->name() + "-" +
-             std::to_string(getpid()));
-    std::filesystem::remove_all(path_);
-    std::filesystem::create_directories(path_);
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
-};
 
 inline Run make_run(const std::string& rope = "yarn:scale=4") {
   Run run;
