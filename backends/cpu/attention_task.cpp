@@ -34,19 +34,26 @@ struct Workspace {
   float* raw_keys;
 };
 
-/// Lanes [begin, begin + count) of the task in vectors of `width`; lane l is query l / group of the
-/// task, head l % group of the kv head's group.
+/// Lanes [begin, begin + count) of the task; lane l is query l / group of the task, head l % group
+/// of the kv head's group. Element i of a lane lies at i * element_stride + lane * lane_stride.
 struct Block {
   int64_t begin;
   int64_t count;
-  int64_t width;
-  bool half;
+  int64_t n_laid_out;  ///< lanes that have a place: what fills up a vector is zero
+  AttentionForm form;
+  int64_t element_stride;
+  int64_t lane_stride;
 };
 
-Block block_at(int64_t n_lanes, int64_t begin, int64_t full_width) {
-  const int64_t count = std::min(full_width, n_lanes - begin);
-  const bool half = count <= full_width / 2;
-  return {begin, count, half ? full_width / 2 : full_width, half};
+/// The block from lane `begin` on, of a task of n_lanes.
+Block block_at(int64_t n_lanes, int64_t begin, const AttentionSizes& sizes) {
+  const auto width = static_cast<int64_t>(sizes.width);
+  if (n_lanes <= kRowLanes) {
+    return {begin, n_lanes, n_lanes, AttentionForm::rows, 1, static_cast<int64_t>(sizes.d)};
+  }
+  const int64_t count = std::min(width, n_lanes - begin);
+  if (count > width / 2) return {begin, count, width, AttentionForm::vectors, width, 1};
+  return {begin, count, width / 2, AttentionForm::half_vectors, width / 2, 1};
 }
 
 const float* query_of(const AttentionCall& call, const AttentionTask& task, int64_t lane) {
@@ -55,19 +62,25 @@ const float* query_of(const AttentionCall& call, const AttentionTask& task, int6
   return call.qkv + row * call.qkv_stride + head * call.layout.head_dim;
 }
 
-/// Transposes one block of queries into [D, width], scaled so that the softmax can use powers of
-/// two.
+float* output_of(const AttentionCall& call, const AttentionTask& task, int64_t lane) {
+  const int64_t row = task.sequence->first_row + task.first_query + lane / call.group;
+  const int64_t head = task.kv_head * call.group + lane % call.group;
+  return call.out + row * call.out_stride + head * call.layout.head_dim;
+}
+
+/// Lays out one block of queries, scaled so that the softmax can use powers of two.
 void pack_queries(const AttentionCall& call, const AttentionTask& task, const Block& block,
                   float* to) {
   const float scale = task.sequence->score_scale * std::numbers::log2e_v<float>;
   const int64_t d = call.layout.head_dim;
-  for (int64_t lane = 0; lane < block.width; ++lane) {
-    if (lane >= block.count) {
-      for (int64_t i = 0; i < d; ++i) to[i * block.width + lane] = 0.0F;
-      continue;
+  for (int64_t lane = 0; lane < block.n_laid_out; ++lane) {
+    float* const column = to + lane * block.lane_stride;
+    if (lane < block.count) {
+      const float* const q = query_of(call, task, block.begin + lane);
+      for (int64_t i = 0; i < d; ++i) column[i * block.element_stride] = q[i] * scale;
+    } else {
+      for (int64_t i = 0; i < d; ++i) column[i * block.element_stride] = 0.0F;
     }
-    const float* const q = query_of(call, task, block.begin + lane);
-    for (int64_t i = 0; i < d; ++i) to[i * block.width + lane] = q[i] * scale;
   }
 }
 
@@ -111,12 +124,10 @@ void write_out(const AttentionCall& call, const AttentionTask& task, const Block
                const float* output, const float* sum) {
   const int64_t d = call.layout.head_dim;
   for (int64_t lane = 0; lane < block.count; ++lane) {
-    const int64_t l = block.begin + lane;
-    const int64_t row = task.sequence->first_row + task.first_query + l / call.group;
-    const int64_t head = task.kv_head * call.group + l % call.group;
-    float* const to = call.out + row * call.out_stride + head * d;
+    float* const to = output_of(call, task, block.begin + lane);
+    const float* const column = output + lane * block.lane_stride;
     const float scale = 1.0F / sum[lane];
-    for (int64_t i = 0; i < d; ++i) to[i] = output[i * block.width + lane] * scale;
+    for (int64_t i = 0; i < d; ++i) to[i] = column[i * block.element_stride] * scale;
   }
 }
 
@@ -146,11 +157,11 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
   }
 
   for (int64_t begin = 0; begin < n_lanes; begin += width) {
-    const Block block = block_at(n_lanes, begin, width);
+    const Block block = block_at(n_lanes, begin, sizes);
     pack_queries(call, task, block, work.queries + begin * d);
-    std::fill_n(work.output + begin * d, block.width * d, 0.0F);
-    std::fill_n(work.maximum + begin, block.width, kNothingYet);
-    std::fill_n(work.sum + begin, block.width, 0.0F);
+    std::fill_n(work.output + begin * d, block.n_laid_out * d, 0.0F);
+    std::fill_n(work.maximum + begin, block.n_laid_out, kNothingYet);
+    std::fill_n(work.sum + begin, block.n_laid_out, 0.0F);
   }
 
   const int64_t first_index =
@@ -159,7 +170,7 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
   for (int64_t key = task.key_begin; key < task.key_end; key += kTileKeys) {
     find_keys(call, task, key, work.raw_keys, &keys);
     for (int64_t begin = 0; begin < n_lanes; begin += width) {
-      const Block block = block_at(n_lanes, begin, width);
+      const Block block = block_at(n_lanes, begin, sizes);
       const auto limit_of = [&](int64_t lane) {
         return first_index + (block.begin + lane) / call.group - key;
       };
@@ -167,11 +178,13 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
       if (n_keys <= 0) continue;
       const int64_t n_unmasked = std::clamp<int64_t>(limit_of(0) + 1, 0, n_keys);
       if (n_unmasked < n_keys) {
-        for (int64_t lane = 0; lane < block.width; ++lane) {
+        for (int64_t lane = 0; lane < block.n_laid_out; ++lane) {
           work.limits[lane] = static_cast<int32_t>(limit_of(std::min(lane, block.count - 1)));
         }
       }
-      call.kernels.attention_tile({.queries = work.queries + begin * d,
+      call.kernels.attention_tile({.form = block.form,
+                                   .n_lanes = static_cast<int>(block.count),
+                                   .queries = work.queries + begin * d,
                                    .output = work.output + begin * d,
                                    .maximum = work.maximum + begin,
                                    .sum = work.sum + begin,
@@ -181,14 +194,13 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
                                    .n_segments = keys.n_segments,
                                    .n_keys = static_cast<int>(n_keys),
                                    .n_unmasked = static_cast<int>(n_unmasked),
-                                   .head_dim = static_cast<int>(d),
-                                   .half_width = block.half});
+                                   .head_dim = static_cast<int>(d)});
     }
   }
 
   if (task.n_parts > 1) return;
   for (int64_t begin = 0; begin < n_lanes; begin += width) {
-    const Block block = block_at(n_lanes, begin, width);
+    const Block block = block_at(n_lanes, begin, sizes);
     write_out(call, task, block, work.output + begin * d, work.sum + begin);
   }
 }
@@ -196,15 +208,13 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
 void merge_parts(const AttentionCall& call, const AttentionTask& first, const AttentionSizes& sizes,
                  const float* parts) {
   const int64_t d = call.layout.head_dim;
-  const Block block = block_at(first.n_queries * call.group, 0, static_cast<int64_t>(sizes.width));
+  const Block block = block_at(first.n_queries * call.group, 0, sizes);
   for (int64_t lane = 0; lane < block.count; ++lane) {
     float top = kNothingYet;
     for (int part = 0; part < first.n_parts; ++part) {
       top = std::max(top, PartSlot(parts, sizes, first.slot + part).maximum[lane]);
     }
-    const int64_t row = first.sequence->first_row + first.first_query + lane / call.group;
-    const int64_t head = first.kv_head * call.group + lane % call.group;
-    float* const to = call.out + row * call.out_stride + head * d;
+    float* const to = output_of(call, first, lane);
     std::fill_n(to, d, 0.0F);
     float sum = 0.0F;
     for (int part = 0; part < first.n_parts; ++part) {
@@ -212,7 +222,8 @@ void merge_parts(const AttentionCall& call, const AttentionTask& first, const At
       // A part none of whose keys the query sees has kNothingYet for its maximum: its weight is 0.
       const float weight = std::exp2(slot.maximum[lane] - top);
       sum += slot.sum[lane] * weight;
-      for (int64_t i = 0; i < d; ++i) to[i] += slot.output[i * block.width + lane] * weight;
+      const float* const column = slot.output + lane * block.lane_stride;
+      for (int64_t i = 0; i < d; ++i) to[i] += column[i * block.element_stride] * weight;
     }
     const float scale = 1.0F / sum;
     for (int64_t i = 0; i < d; ++i) to[i] *= scale;

@@ -55,7 +55,7 @@ std::string CpuBackend::device() const {
 std::unique_ptr<PreparedWeight> CpuBackend::prepare_weight(
     std::span<const ConstTensorView> row_blocks, DType keep) {
   const ThreadLimit limit(shared_->n_threads);
-  return std::make_unique<CpuWeight>(row_blocks, keep);
+  return std::make_unique<CpuWeight>(row_blocks, keep, weights_);
 }
 
 MatmulMeasurement CpuBackend::measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) {

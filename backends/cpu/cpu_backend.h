@@ -72,6 +72,7 @@ class CpuBackend final : public Backend {
 
  private:
   std::shared_ptr<const Shared> shared_;
+  Arena weights_;
 };
 
 }  // namespace okapi::cpu

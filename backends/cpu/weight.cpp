@@ -70,7 +70,7 @@ void check(const ConstTensorView& block, const ConstTensorView& first, DType kee
 
 }  // namespace
 
-CpuWeight::CpuWeight(std::span<const ConstTensorView> row_blocks, DType keep) {
+CpuWeight::CpuWeight(std::span<const ConstTensorView> row_blocks, DType keep, Arena& arena) {
   if (row_blocks.empty()) throw BackendError("prepare_weight: no row blocks");
   if (keep != DType::f32 && keep != DType::bf16) {
     throw BackendError("prepare_weight: the CPU backend keeps weights as f32 or bf16");
@@ -83,7 +83,7 @@ CpuWeight::CpuWeight(std::span<const ConstTensorView> row_blocks, DType keep) {
   dtype = keep;
   const size_t row_bytes = static_cast<size_t>(columns) * size_of(keep);
   bytes = static_cast<size_t>(rows) * row_bytes;
-  data_ = make_buffer<std::byte>(bytes);
+  data_ = arena.take(bytes);
 
   std::byte* to = data_.get();
   for (const ConstTensorView& block : row_blocks) {

@@ -17,7 +17,7 @@ namespace okapi::cpu {
 /// gets one.
 class CpuWeight final : public PreparedWeight {
  public:
-  CpuWeight(std::span<const ConstTensorView> row_blocks, DType keep);
+  CpuWeight(std::span<const ConstTensorView> row_blocks, DType keep, Arena& arena);
 
   const float* f32_row(int64_t row) const {
     return reinterpret_cast<const float*>(data_.get()) + row * columns;
@@ -31,7 +31,7 @@ class CpuWeight final : public PreparedWeight {
   const PackedMatrix* packed(const OneDnn& library) const;
 
  private:
-  Buffer<std::byte> data_;
+  std::shared_ptr<std::byte> data_;
   mutable std::once_flag packed_once_;
   mutable std::shared_ptr<const PackedMatrix> packed_;
 };

@@ -13,7 +13,6 @@ namespace {
 
 // Rows of a register tile, each two vectors wide: as many as leave room for the operands.
 constexpr int kTileRows = kVectorBytes == 64 ? 12 : 6;
-constexpr float kMasked = -1e30F;  // exp2 of it, less any finite maximum, is exactly 0
 
 /// scores [R, W] = keys [R, D] times queries [D, W].
 template <int R, int V>
@@ -155,10 +154,16 @@ void run(const AttentionTile& tile) {
 }  // namespace
 
 void attention_tile(const AttentionTile& tile) {
-  if (tile.half_width) {
-    run<1>(tile);
-  } else {
-    run<2>(tile);
+  switch (tile.form) {
+    case AttentionForm::vectors:
+      run<2>(tile);
+      break;
+    case AttentionForm::half_vectors:
+      run<1>(tile);
+      break;
+    case AttentionForm::rows:
+      attention_rows(tile);
+      break;
   }
 }
 

@@ -18,6 +18,7 @@ void swiglu(const float* gate, const float* up, float* out, int64_t n);
 void fold_log_sum_exp(const float* logits, int64_t n, float* maximum, double* sum);
 int64_t argmax(const float* x, int64_t n);
 void attention_tile(const AttentionTile& tile);
+void attention_rows(const AttentionTile& tile);
 float read(const float* from, int64_t n);
 
 }  // namespace okapi::cpu::OKAPI_CPU_ISA

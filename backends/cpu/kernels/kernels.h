@@ -21,9 +21,17 @@ struct KeySegment {
   int n_keys;
 };
 
-/// One block of lanes (queries of one kv head, one per vector lane) against one tile of keys. All
-/// arrays of width W hold the lanes innermost; W is attention_lanes or half of it.
+/// How a block of lanes (queries of one kv head) is laid out. In vectors, one lane per query: [D,
+/// W] with W attention_lanes or half of it. Very few lanes lie in rows: [n_lanes, D].
+enum class AttentionForm { vectors, half_vectors, rows };
+
+/// Most lanes for which rows are faster.
+constexpr int kRowLanes = 4;
+
+/// One block of lanes against one tile of keys. Shapes are those of vectors.
 struct AttentionTile {
+  AttentionForm form;
+  int n_lanes;            ///< that hold a query; for rows
   const float* queries;   ///< [D, W], scaled by score_scale * log2(e)
   float* output;          ///< [D, W], sum of p v, not yet divided
   float* maximum;         ///< [W] of the scores so far, in units of log2
@@ -35,7 +43,6 @@ struct AttentionTile {
   int n_keys;      ///< keys that at least one lane sees
   int n_unmasked;  ///< of these, the first ones that every lane sees
   int head_dim;
-  bool half_width;  ///< W is attention_lanes / 2
 };
 
 struct Kernels {
@@ -45,8 +52,8 @@ struct Kernels {
   /// f32 from one row of n bf16 kept in paired order.
   void (*widen_bf16)(const uint16_t* from, float* to, int64_t n);
 
-  /// out [m, n] = x [m, k] times w [n, k] transposed, for few rows m. A sum runs over k in an order
-  /// that depends on k alone, so a row's result does not depend on the other rows.
+  /// out [m, n] = x [m, k] times w [n, k] transposed, for few rows m. A sum's order
+  /// depends on k and on whether m is 1: among several rows, one does not depend on the others.
   void (*product_f32)(const float* x, int64_t ldx, int64_t m, const float* w, int64_t n, int64_t k,
                       float* out, int64_t ldo);
   void (*product_bf16)(const float* x, int64_t ldx, int64_t m, const uint16_t* w, int64_t n,
@@ -68,7 +75,7 @@ struct Kernels {
 
   int64_t (*argmax)(const float* x, int64_t n);
 
-  void (*attention_tile)(const AttentionTile& tile);
+  void (*attention_tile)(const AttentionTile& tile);  ///< of any form
 
   /// Reads everything once; the return value only keeps the reads from being optimised away.
   float (*read)(const float* from, int64_t n);

@@ -23,6 +23,7 @@ typedef float Floats __attribute__((vector_size(kVectorBytes)));
 typedef int32_t Ints __attribute__((vector_size(kVectorBytes)));
 typedef float UnalignedFloats __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef int32_t UnalignedInts __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
+typedef int32_t WordPairs __attribute__((vector_size(kVectorBytes), aligned(2), may_alias));
 
 inline Floats load(const float* p) { return *reinterpret_cast<const UnalignedFloats*>(p); }
 inline void store(float* p, Floats v) { *reinterpret_cast<UnalignedFloats*>(p) = v; }
@@ -43,11 +44,11 @@ inline float widen(uint16_t bits) {
 /// j + kPairing, so that a register of words splits into two registers of neighbours by a shift and
 /// a mask, without the shuffles that widening in order would take. See pair_bf16() in weight.cpp.
 inline Floats load_low(const uint16_t* words) {
-  const Ints bits = *reinterpret_cast<const UnalignedInts*>(words);
+  const Ints bits = *reinterpret_cast<const WordPairs*>(words);
   return reinterpret_cast<Floats>(bits << 16);
 }
 inline Floats load_high(const uint16_t* words) {
-  const Ints bits = *reinterpret_cast<const UnalignedInts*>(words);
+  const Ints bits = *reinterpret_cast<const WordPairs*>(words);
   return reinterpret_cast<Floats>(bits & static_cast<int32_t>(0xFFFF0000U));
 }
 inline float value(float x) { return x; }
@@ -85,6 +86,9 @@ inline Floats exp2(Floats x) {
       reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + (reinterpret_cast<Ints>(shifted) << 23));
   return x < -126.0F ? Floats{} : scaled;
 }
+
+/// A score that stands for "not seen": exp2 of it, less any finite maximum, is exactly 0.
+constexpr float kMasked = -1e30F;
 
 constexpr float kLog2E = 1.44269504088896341F;
 
