@@ -31,10 +31,30 @@ void pass_on(const LogRecord& record, okapi_log_sink sink, void* user_data) {
 
 }  // namespace
 
+int32_t effective_log_level(int32_t option) {
+  check_range(option, OKAPI_LOG_DEFAULT, OKAPI_LOG_SILENT, "options.log_level");
+  return option == OKAPI_LOG_DEFAULT ? OKAPI_LOG_WARN : option;
+}
+
+const char* name_of_log_level(int32_t level) {
+  switch (level) {
+    case OKAPI_LOG_TRACE:
+      return "trace";
+    case OKAPI_LOG_DEBUG:
+      return "debug";
+    case OKAPI_LOG_INFO:
+      return "info";
+    case OKAPI_LOG_WARN:
+      return "warn";
+    case OKAPI_LOG_ERROR:
+      return "error";
+    default:
+      return "silent";
+  }
+}
+
 std::shared_ptr<Logger> make_logger(int32_t level, okapi_log_sink sink,
                                     std::shared_ptr<UserData> user_data) {
-  check_range(level, OKAPI_LOG_DEFAULT, OKAPI_LOG_SILENT, "options.log_level");
-  if (level == OKAPI_LOG_DEFAULT) level = OKAPI_LOG_WARN;
   // SILENT is one above the highest level there is, so that no record reaches it.
   const auto threshold = static_cast<LogLevel>(level - kLevelOffset);
   if (sink == nullptr) return Logger::to_stderr(threshold);

@@ -17,8 +17,10 @@ class Tokenizer;
 }  // namespace okapi
 
 struct okapi_runtime : okapi::capi::Handle {
-  explicit okapi_runtime(std::shared_ptr<okapi::RuntimeContext> made) : context(std::move(made)) {}
+  okapi_runtime(std::shared_ptr<okapi::RuntimeContext> made, int32_t effective_log_level)
+      : context(std::move(made)), log_level(effective_log_level) {}
   std::shared_ptr<okapi::RuntimeContext> context;
+  int32_t log_level;  ///< OKAPI_LOG_TRACE .. OKAPI_LOG_SILENT
 };
 
 struct okapi_model : okapi::capi::Handle {

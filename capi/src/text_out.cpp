@@ -40,17 +40,9 @@ void copy_text(std::string_view text, char* buffer, size_t capacity, size_t* nee
   if (n_copied < text.size()) refuse_capacity("buffer", "bytes", text.size() + 1, capacity);
 }
 
-void copy_json(const Json& json, char* buffer, size_t capacity, size_t* needed) {
-  copy_text(json.dump(-1, ' ', false, Json::error_handler_t::replace), buffer, capacity, needed);
-}
-
-Json parse_parameters(const char* text, const char* name) {
-  if (text == nullptr || *text == '\0') return Json::object();
+Json parse_json_argument(const char* text, const char* name) {
   try {
-    Json json = parse_json(text, {"capi", "", name});
-    if (!json.is_object())
-      refuse(name, ("must be a JSON object, is " + describe_json(json)).c_str());
-    return json;
+    return parse_json(text, {"capi", "", name});
   } catch (const Error& cause) {
     // The text is an argument, not a file that could be damaged.
     if (cause.code() != Code::data_loss) throw;
@@ -58,6 +50,13 @@ Json parse_parameters(const char* text, const char* name) {
         .field(name)
         .because(cause);
   }
+}
+
+Json parse_parameters(const char* text, const char* name) {
+  if (text == nullptr || *text == '\0') return Json::object();
+  Json json = parse_json_argument(text, name);
+  if (!json.is_object()) refuse(name, ("must be a JSON object, is " + describe_json(json)).c_str());
+  return json;
 }
 
 }  // namespace okapi::capi

@@ -25,7 +25,10 @@ void copy_text(std::string_view text, char* buffer, size_t capacity, size_t* nee
 
 /// Copies the JSON text. Strings that are not UTF-8 (a plugin's, or a model's output cut within a
 /// character) have U+FFFD in place of the bytes at fault, so that the whole stays readable.
-void copy_json(const Json& json, char* buffer, size_t capacity, size_t* needed);
+template <typename AnyJson>
+void copy_json(const AnyJson& json, char* buffer, size_t capacity, size_t* needed) {
+  copy_text(json.dump(-1, ' ', false, AnyJson::error_handler_t::replace), buffer, capacity, needed);
+}
 
 /// Copies ids or numbers, with the same rules; *count (may be NULL) is how many there are.
 template <typename T>
@@ -38,7 +41,10 @@ void copy_array(std::span<const T> values, const char* name, T* out, size_t capa
   if (values.size() > capacity) refuse_capacity(name, "elements", values.size(), capacity);
 }
 
-/// Parameters of a plugin from a caller: an object, empty for NULL and "".
+/// JSON text that is an argument. Throws invalid_argument naming it on text that is not JSON.
+Json parse_json_argument(const char* text, const char* name);
+
+/// Parameters of a plugin: an object, empty for NULL and "".
 Json parse_parameters(const char* text, const char* name);
 
 }  // namespace okapi::capi
