@@ -4,8 +4,6 @@
 #
 # VENDOR, VERSION and LICENSE go into the plugin's entry; the plugin's id is VENDOR.KIND.NAME. They
 # default to the variables OKAPI_PLUGIN_VENDOR, PROJECT_VERSION and OKAPI_PLUGIN_LICENSE.
-set(_okapi_plugin_symbols ${CMAKE_CURRENT_LIST_DIR}/okapi_plugin.symbols)
-
 function(okapi_add_plugin kind name)
   cmake_parse_arguments(arg "" "VENDOR;VERSION;LICENSE" "SOURCES" ${ARGN})
   if(NOT kind MATCHES "^(rope|dataset|task)$")
@@ -39,12 +37,13 @@ function(okapi_add_plugin kind name)
   endforeach()
 
   # The entry is the one symbol a plugin exports; templates of the C++ library stay inside.
+  set(symbols ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/okapi_plugin.symbols)
   target_link_options(${target} PRIVATE
-    -Wl,--version-script=${_okapi_plugin_symbols} -Wl,--no-undefined-version)
+    -Wl,--version-script=${symbols} -Wl,--no-undefined-version)
   set_target_properties(${target} PROPERTIES
     PREFIX "" OUTPUT_NAME ${name} POSITION_INDEPENDENT_CODE ON
     C_VISIBILITY_PRESET hidden CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
-    LINK_DEPENDS ${_okapi_plugin_symbols})
+    LINK_DEPENDS ${symbols})
   if(OKAPI_PLUGIN_DIR)
     set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${OKAPI_PLUGIN_DIR}/${kind})
   endif()
