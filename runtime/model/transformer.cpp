@@ -4,6 +4,15 @@ namespace okapi {
 
 namespace {
 
+RotaryView rows_of(const RotaryView& rotation, int64_t first, int64_t n) {
+  RotaryView rows = rotation;
+  for (ConstTensorView* table : {&rows.cos, &rows.sin}) {
+    table->data = static_cast<const float*>(table->data) + first * table->strides[0];
+    table->shape[0] = n;
+  }
+  return rows;
+}
+
 /// What is left to attend once only some rows are wanted: each wanted row is a sequence of one query
 /// behind the keys before it, which the full rows have stored already.
 std::vector<KvSequence> sequences_of_rows(std::span<const KvSequence> sequences,
@@ -13,10 +22,14 @@ std::vector<KvSequence> sequences_of_rows(std::span<const KvSequence> sequences,
   auto sequence = sequences.begin();
   for (const int64_t row : rows) {
     while (row >= sequence->first_row + sequence->n_tokens) ++sequence;
+    const int64_t index = row - sequence->first_row;
     KvSequence one = *sequence;
     one.first_row = static_cast<int64_t>(narrowed.size());
     one.n_tokens = 1;
-    one.n_cached = sequence->n_cached + (row - sequence->first_row);
+    one.n_cached = sequence->n_cached + index;
+    one.query_rotation = rows_of(sequence->query_rotation, index, 1);
+    one.key_rotation = sequence->keys_are_raw ? rows_of(sequence->key_rotation, 0, one.n_cached + 1)
+                                              : rows_of(sequence->key_rotation, index, 1);
     narrowed.push_back(one);
   }
   return narrowed;
