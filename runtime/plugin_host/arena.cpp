@@ -1,5 +1,6 @@
 #include "runtime/plugin_host/arena.h"
 
+#include <algorithm>
 #include <new>
 
 namespace okapi {
@@ -25,7 +26,7 @@ Arena::Arena() {
 
 void* Arena::allocate(size_t n_bytes) {
   if (n_bytes > SIZE_MAX - kAlignment) throw std::bad_alloc();
-  const size_t rounded = (n_bytes + kAlignment - 1) / kAlignment * kAlignment;
+  const size_t rounded = (std::max<size_t>(n_bytes, 1) + kAlignment - 1) / kAlignment * kAlignment;
   if (rounded > kBlockBytes / 4) {
     // new[] of a large array is aligned for any type, and () zeroes it.
     return blocks_.emplace_back(new std::byte[rounded]()).get();

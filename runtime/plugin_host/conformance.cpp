@@ -118,6 +118,10 @@ void probe_magnitudes(const RopeInstance& instance, TriedGeometry& geometry) {
   instance.log_magnitude(geometry.c, positions, log_q, log_k);
 }
 
+void probe_claims(const RopeInstance& instance, TriedGeometry& geometry) {
+  instance.check_claims(geometry.c);
+}
+
 void check_rope(Checker& checker, const std::shared_ptr<const LoadedPlugin>& plugin) {
   std::shared_ptr<const RopeScheme> scheme;
   const bool has_table = checker.check("rope: has a table of functions", [&] {
@@ -129,6 +133,8 @@ void check_rope(Checker& checker, const std::shared_ptr<const LoadedPlugin>& plu
       "rope: frequencies are finite, of the right number and the same when asked twice",
       [&] { return over_geometries(scheme, probe_table); });
   if (!makes_tables) return;
+  checker.check("rope: plain at scale 1, where it claims to be",
+                [&] { return over_geometries(scheme, probe_claims); });
   checker.check("rope: positions are finite, ascending and reproducible",
                 [&] { return over_geometries(scheme, probe_positions); });
   checker.check("rope: magnitudes are finite",

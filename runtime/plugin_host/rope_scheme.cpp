@@ -17,6 +17,10 @@ namespace {
 constexpr size_t kLeastTable =
     offsetof(okapi_rope_scheme_v1, table) + sizeof(okapi_rope_scheme_v1::table);
 
+// A scheme that claims to be plain at scale 1 may differ from it by rounding only.
+constexpr double kPlainTolerance = 1e-12;
+constexpr const char* kScale = "scale";
+
 // Frequencies behind the ones a scheme may write, to see whether it wrote too many.
 constexpr size_t kGuards = 8;
 constexpr double kGuardValue = -0x1.23456789abcdep-77;
@@ -168,6 +172,45 @@ void RopeInstance::table(const okapi_rope_geometry& geometry, std::span<double> 
   std::copy(answer.frequencies().begin(), answer.frequencies().end(), inv_freq.begin());
   rotation_gain = answer.table.rotation_gain;
   attention_temperature = answer.table.attention_temperature;
+}
+
+void RopeInstance::check_claims(const okapi_rope_geometry& geometry) const {
+  if ((flags_ & OKAPI_ROPE_PLAIN_AT_SCALE_1) == 0) return;
+
+  // At the defaults but for what must be given: a gain that was given would be no plain RoPE.
+  const ParamSchema& schema = scheme_->parameters();
+  Json given = Json::object();
+  for (size_t i = 0; i < schema.specs().size(); ++i) {
+    if (schema.specs()[i].is_required) given[schema.specs()[i].name] = params_->values()[i].json();
+  }
+  if (schema.find(kScale) != nullptr) given[kScale] = 1;
+  const ParamFacts facts{geometry.base, geometry.trained_length, geometry.target_length,
+                         geometry.head_dim, geometry.rotary_dim};
+  const RopeInstance at_scale_1(scheme_, schema.resolve(given, &facts));
+
+  std::vector<double> plain;
+  for (int32_t pair = 0; pair < geometry.rotary_dim / 2; ++pair) {
+    plain.push_back(std::pow(geometry.base, -2.0 * pair / geometry.rotary_dim));
+  }
+  std::vector<double> found = plain;
+  okapi_rope_geometry first_in_list = geometry;
+  first_in_list.rotation_gain = 1;
+  first_in_list.attention_temperature = 1;
+  double gain = 1;
+  double temperature = 1;
+  at_scale_1.table(first_in_list, found, gain, temperature);
+
+  const auto claimed = [&](const std::string& field, double value, double wanted) {
+    if (std::fabs(value - wanted) <= kPlainTolerance * wanted) return;
+    throw broken(*scheme_, field,
+                 "claims to be plain RoPE at scale 1, where it is " + number_text(wanted) +
+                     "; found " + number_text(value));
+  };
+  for (size_t pair = 0; pair < plain.size(); ++pair) {
+    claimed(at_index("inv_freq", pair), found[pair], plain[pair]);
+  }
+  claimed("rotation_gain", gain, 1);
+  claimed("attention_temperature", temperature, 1);
 }
 
 void RopeInstance::positions(const okapi_rope_geometry& geometry,

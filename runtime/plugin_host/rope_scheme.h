@@ -67,6 +67,10 @@ class RopeInstance {
   void table(const okapi_rope_geometry& geometry, std::span<double> inv_freq, double& rotation_gain,
              double& attention_temperature) const;
 
+  /// Holds the scheme to its claim to be plain RoPE at scale 1, if it makes it: evaluated anew with
+  /// scale 1, the parameters that must be given, and all others at their defaults. Throws internal.
+  void check_claims(const okapi_rope_geometry& geometry) const;
+
   /// Fills n positions; checks that they are finite, not negative, ascending and the same when
   /// drawn again.
   void positions(const okapi_rope_geometry& geometry, std::span<double> positions) const;
