@@ -12,7 +12,8 @@
 
 static constexpr okapi::Param kParams[] = {
     {"length", okapi::kUnset,
-     "the repository's rule: keep what turns once in so many tokens; 0: off", okapi::at_least(0)},
+     "the repository's rule: keep what turns once in so many tokens; 0: off; unset: trained length",
+     okapi::at_least(0)},
     {"a", okapi::kUnset, "the paper's rule: radians per position, pairs at most so fast stop",
      okapi::at_least(0)},
     {"b", okapi::kUnset, "the paper's rule: radians per position, pairs at least so fast stay",
@@ -40,12 +41,13 @@ static double by_bounds(double freq, double a, double b, double rho) {
 static okapi::RopeTable truncated(const okapi_rope_geometry& geometry,
                                   const okapi::Params& params) {
   const bool has_bounds = params.has("a") || params.has("b") || params.has("rho");
-  okapi::require(params.has("length") != has_bounds, "give either length, or a, b and rho",
+  okapi::require(!params.has("length") || !has_bounds, "give either length, or a, b and rho",
                  "length");
 
   okapi::RopeTable table(geometry);
   if (!has_bounds) {
-    const double length = params.number("length");
+    const double length = params.has("length") ? params.number("length")
+                                               : static_cast<double>(geometry.trained_length);
     okapi::require(length == 0 || length >= 1, "wanted 0 (off) or at least 1", "length");
     for (double& freq : table.inv_freq) freq = by_length(freq, length);
     return table;
