@@ -14,10 +14,6 @@ namespace okapi {
 
 namespace {
 
-// A scheme that claims to be plain at scale 1 may differ from it by rounding only.
-constexpr double kPlainTolerance = 1e-12;
-constexpr const char* kScale = "scale";
-
 int64_t length_in_force(const RopeGeometry& geometry) {
   return geometry.target_length > 0 ? geometry.target_length : geometry.trained_length;
 }
@@ -40,38 +36,6 @@ okapi_rope_geometry c_geometry(const RopeGeometry& geometry) {
   c.target_length = length_in_force(geometry);
   c.seed = geometry.seed;
   return c;
-}
-
-void check_is_plain(const RopeInstance& instance, const RopeGeometry& geometry) {
-  const std::vector<double> plain = plain_frequencies(geometry);
-  std::vector<double> found = plain;
-  okapi_rope_geometry c = c_geometry(geometry);
-  c.rotation_gain = 1;
-  c.attention_temperature = 1;
-  double gain = 1;
-  double temperature = 1;
-  instance.table(c, found, gain, temperature);
-
-  const auto differs = [](double a, double b) {
-    return std::fabs(a - b) > kPlainTolerance * std::fabs(b);
-  };
-  for (size_t pair = 0; pair < plain.size(); ++pair) {
-    if (!differs(found[pair], plain[pair])) continue;
-    throw Error(Code::internal, instance.scheme().component() +
-                                    ": claims to be plain RoPE at scale 1, but inv_freq[" +
-                                    std::to_string(pair) + "] is " + number_text(found[pair]) +
-                                    ", plain is " + number_text(plain[pair]))
-        .in(instance.scheme().component())
-        .field("inv_freq");
-  }
-  if (differs(gain, 1) || differs(temperature, 1)) {
-    throw Error(Code::internal, instance.scheme().component() +
-                                    ": claims to be plain RoPE at scale 1, but its gain is " +
-                                    number_text(gain) + " and its temperature " +
-                                    number_text(temperature))
-        .in(instance.scheme().component())
-        .field("rotation_gain");
-  }
 }
 
 }  // namespace
@@ -162,21 +126,8 @@ void Rope::check_order() const {
 }
 
 void Rope::check_claims() const {
-  for (const Entry& entry : entries_) {
-    if ((entry.instance->flags() & OKAPI_ROPE_PLAIN_AT_SCALE_1) == 0) continue;
-
-    // At the defaults but for what must be given: a gain that was given would be no plain RoPE.
-    const ParamSchema& schema = entry.scheme->parameters();
-    Json params = Json::object();
-    for (const ParamSpec& param : schema.specs()) {
-      if (param.is_required && entry.given.contains(param.name))
-        params[param.name] = entry.given[param.name];
-    }
-    if (schema.find(kScale) != nullptr) params[kScale] = 1;
-    const ParamFacts facts = facts_of(model_geometry_);
-    const RopeInstance at_scale_1(entry.scheme, schema.resolve(params, &facts));
-    check_is_plain(at_scale_1, model_geometry_);
-  }
+  const okapi_rope_geometry geometry = c_geometry(model_geometry_);
+  for (const Entry& entry : entries_) entry.instance->check_claims(geometry);
 }
 
 std::shared_ptr<const RopeInstance> Rope::instance_at(const Entry& entry,
