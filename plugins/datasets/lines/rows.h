@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,7 +49,8 @@ class Rows {
   /// How many rows have different labels.
   int64_t capacity() const { return capacity_; }
 
-  /// Rows 0 .. row are drawn when first asked for. Throws okapi::Failure past the capacity.
+  /// Rows 0 .. row are drawn when first asked for. Throws okapi::Failure past the capacity. The
+  /// label lives as long as the rows.
   const std::string& label(int64_t row);
   int64_t number(int64_t row);
 
@@ -65,7 +67,7 @@ class Rows {
   std::vector<uint32_t>
       first_order_;  // words: shuffled adjectives, or of pairs in the compact style
   std::vector<uint32_t> second_order_;  // words: shuffled nouns
-  std::vector<std::string> labels_;
+  std::deque<std::string> labels_;      // references to labels outlive further drawing
   std::vector<int64_t> numbers_;
 };
 
