@@ -1,0 +1,154 @@
+// okapi bench: how near prefill and decode come to what the machine can do, measured in the same
+// run.
+#include <fmt/format.h>
+
+#include "capi/cli/bench_measure.h"
+#include "capi/cli/bench_shapes.h"
+#include "capi/cli/command.h"
+#include "capi/cli/interrupt.h"
+#include "capi/cli/terminal.h"
+
+namespace okapi::cli {
+
+namespace {
+
+struct BenchArguments {
+  RuntimeArguments runtime;
+  std::string shape = "smollm2-135m";
+  std::string model_path;
+  std::vector<std::string> dtypes;
+  int64_t n_tokens = 2048;
+  int64_t n_rounds = 5;
+  std::vector<int64_t> depths = {0, 4096, 16384};
+  uint64_t seed = 1;
+  bool is_json = false;
+};
+
+Handle<okapi_model> open_model(const BenchArguments& arguments, okapi_runtime* runtime,
+                               const std::string& dtype) {
+  if (!arguments.model_path.empty()) {
+    ModelArguments model;
+    model.path = arguments.model_path;
+    model.dtype = dtype;
+    return model.open(runtime);
+  }
+  okapi_model_options options = OKAPI_MODEL_OPTIONS_INIT;
+  options.dtype = dtype == "bf16" ? OKAPI_DTYPE_BF16 : OKAPI_DTYPE_F32;
+  options.cancel = interrupt().token;
+  return api::make<okapi_model>(okapi_model_create_random, runtime,
+                                bench_config(arguments.shape).c_str(), arguments.seed, &options);
+}
+
+Json bench_dtype(const BenchArguments& arguments, okapi_runtime* runtime,
+                 const std::string& dtype) {
+  const auto model = open_model(arguments, runtime, dtype);
+  BenchRun run(runtime, model.get(), arguments.seed);
+  Json result = {{"dtype", dtype}};
+  result.update(run.measure_rates(arguments.n_tokens, arguments.n_rounds));
+  result["depths"] = run.measure_depths(arguments.depths);
+  return result;
+}
+
+void print_rates(const Json& result) {
+  const Json& prefill = result.at("prefill");
+  const Json& decode = result.at("decode");
+  const Json& ceilings = result.at("ceilings");
+  print_line(fmt::format("{}, weights {}", result.at("dtype").get<std::string>(),
+                         format_bytes(result.at("weight_bytes").get<double>())));
+  print_line(fmt::format("  matrix product     {:8.1f} GFLOP/s    ({})",
+                         ceilings.at("matmul_flops_per_s").get<double>() * 1e-9,
+                         ceilings.at("matmul_kernel").get<std::string>()));
+  print_line(fmt::format("  read bandwidth     {:8.1f} GB/s",
+                         ceilings.at("bandwidth_bytes_per_s").get<double>() * 1e-9));
+  print_line(fmt::format(
+      "  prefill {:6}     {:8.1f} GFLOP/s    {:8.1f} tokens/s  {:5.1f} % of the matrix product",
+      prefill.at("n_tokens").get<int64_t>(), prefill.at("flops_per_s").get<double>() * 1e-9,
+      prefill.at("tokens_per_s").get<double>(), prefill.at("fraction").get<double>() * 100));
+  print_line(fmt::format(
+      "  decode at depth 0  {:8.1f} GB/s       {:8.1f} tokens/s  {:5.1f} % of the bandwidth",
+      decode.at("bytes_per_s").get<double>() * 1e-9, decode.at("tokens_per_s").get<double>(),
+      decode.at("fraction").get<double>() * 100));
+}
+
+void print_depths(const Json& depths) {
+  if (depths.empty()) return;
+  std::vector<std::vector<std::string>> rows = {
+      {"  depth", "decode tokens/s", "prefill tokens/s", "cache", "process"}};
+  for (const Json& depth : depths) {
+    const bool has_prefill = !depth.at("prefill_tokens_per_s").is_null();
+    rows.push_back(
+        {fmt::format("  {}", depth.at("depth").get<int64_t>()),
+         fmt::format("{:.1f}", depth.at("decode_tokens_per_s").get<double>()),
+         has_prefill ? fmt::format("{:.1f}", depth.at("prefill_tokens_per_s").get<double>()) : "-",
+         format_bytes(depth.at("cache_bytes").get<double>()),
+         format_bytes(depth.at("resident_bytes").get<double>())});
+  }
+  print_line(format_table(rows));
+}
+
+int bench(const BenchArguments& arguments) {
+  const auto runtime = arguments.runtime.open();
+  Json report = {{"okapi", okapi_version_string()},
+                 {"runtime", parse_json(api::text(okapi_runtime_describe, runtime.get()))},
+                 {"model", arguments.model_path.empty() ? arguments.shape : arguments.model_path},
+                 {"results", Json::array()}};
+  std::vector<std::string> dtypes = arguments.dtypes;
+  if (dtypes.empty()) dtypes = {"f32", "bf16"};
+  if (!arguments.is_json) {
+    print_line(fmt::format("{} on {}, {} threads", report["model"].get<std::string>(),
+                           report["runtime"].value("backend", ""),
+                           report["runtime"].value("n_threads", 0)));
+  }
+  for (const std::string& dtype : dtypes) {
+    report["results"].push_back(bench_dtype(arguments, runtime.get(), dtype));
+    if (arguments.is_json) continue;
+    print_rates(report["results"].back());
+    print_depths(report["results"].back().at("depths"));
+  }
+  if (arguments.is_json) print_json(report);
+  return kExitOk;
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, int* exit_code) {
+  CLI::App* command =
+      app.add_subcommand("bench", "Measures prefill and decode against the machine's ceilings");
+  command->footer(
+      "The ceilings, a matrix product of M 512, K = N = 4096 and reading memory once, are measured "
+      "between the\n"
+      "rounds, and the best of each counts. A prefill of T tokens is taken to cost\n"
+      "2 (parameters - embedding) T + 2 T^2 d_model n_layers operations; a decoded token reads "
+      "every weight.\n"
+      "\n"
+      "Examples:\n"
+      "  okapi bench --threads 2\n"
+      "  okapi bench --model models/savanna-5m --dtype f32 --depths 0 1024 --json");
+  auto arguments = std::make_shared<BenchArguments>();
+  CLI::Option* shape =
+      command->add_option("--shape", arguments->shape, "random weights of this shape")
+          ->check(CLI::IsMember(bench_shapes()))
+          ->capture_default_str();
+  command->add_option("--model", arguments->model_path, "a model's own weights instead")
+      ->type_name("FOLDER")
+      ->excludes(shape);
+  command->add_option("--dtype", arguments->dtypes, "weights to measure (default: f32 and bf16)")
+      ->check(CLI::IsMember({"f32", "bf16"}));
+  command->add_option("--tokens", arguments->n_tokens, "length of the prefill")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 24))
+      ->capture_default_str();
+  command->add_option("--rounds", arguments->n_rounds, "the best of so many counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command
+      ->add_option("--depths", arguments->depths,
+                   "tokens in the cache, ascending, at which to decode")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--seed", arguments->seed, "of weights and tokens")->capture_default_str();
+  command->add_flag("--json", arguments->is_json, "as JSON");
+  arguments->runtime.add_to(*command);
+  command->callback([arguments, exit_code] { *exit_code = bench(*arguments); });
+}
+
+}  // namespace okapi::cli

@@ -1,0 +1,181 @@
+#include "capi/cli/bench_measure.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <fstream>
+#include <limits>
+#include <random>
+
+#include <unistd.h>
+
+#include "capi/cli/interrupt.h"
+
+namespace okapi::cli {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int64_t kDecodedTokens = 16;  // per round
+
+template <class Body>
+double seconds_of(Body&& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void prefill(okapi_session* session, const int32_t* tokens, int64_t n_tokens) {
+  const float* logits = nullptr;
+  api::call(okapi_session_prefill, session, tokens, n_tokens, &logits);
+}
+
+// The mean of a few tokens, the first left out: it pays for what is set up once.
+double seconds_per_decode(okapi_session* session) {
+  const float* logits = nullptr;
+  api::call(okapi_session_decode, session, 1, &logits);
+  const double seconds = seconds_of([&] {
+    for (int64_t i = 0; i < kDecodedTokens; ++i)
+      api::call(okapi_session_decode, session, 1, &logits);
+  });
+  return seconds / static_cast<double>(kDecodedTokens);
+}
+
+// Multiplications and additions of the layers; logits are made for the last token only.
+double prefill_flops(const okapi_model_info& info, int64_t n_tokens) {
+  const auto tokens = static_cast<double>(n_tokens);
+  const auto embedding = static_cast<double>(info.vocab_size * info.d_model);
+  const double outside_layers = info.tied_embeddings ? embedding : 2 * embedding;
+  const auto width = static_cast<double>(info.n_heads * info.head_dim);
+  return 2 * (static_cast<double>(info.n_parameters) - outside_layers) * tokens +
+         2 * tokens * tokens * width * static_cast<double>(info.n_layers);
+}
+
+// Every weight but the rows of an embedding that is not also the output matrix.
+double decode_bytes(const okapi_model_info& info) {
+  auto bytes = static_cast<double>(info.weight_bytes);
+  if (info.tied_embeddings) return bytes;
+  const double element = info.dtype == OKAPI_DTYPE_F32 ? 4 : 2;
+  return bytes - static_cast<double>(info.vocab_size * info.d_model) * element;
+}
+
+double resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  double n_pages = 0;
+  double n_resident = 0;
+  statm >> n_pages >> n_resident;
+  return n_resident * static_cast<double>(sysconf(_SC_PAGESIZE));
+}
+
+void note(const std::string& what) {
+  if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r\033[K%s", what.c_str());
+}
+
+}  // namespace
+
+BenchRun::BenchRun(okapi_runtime* runtime, okapi_model* model, uint64_t seed)
+    : runtime_(runtime), model_(model), info_(OKAPI_MODEL_INFO_INIT), seed_(seed) {
+  api::call(okapi_model_get_info, model_, &info_);
+}
+
+std::vector<int32_t> BenchRun::random_tokens(int64_t n) const {
+  std::mt19937_64 random(seed_);
+  std::vector<int32_t> tokens(static_cast<size_t>(n));
+  for (int32_t& token : tokens) {
+    token = static_cast<int32_t>(random() % static_cast<uint64_t>(info_.vocab_size));
+  }
+  return tokens;
+}
+
+api::Handle<okapi_session> BenchRun::open_session(int64_t context_length) const {
+  okapi_session_options options = OKAPI_SESSION_OPTIONS_INIT;
+  options.context_length = context_length;
+  options.rope_length = context_length;
+  auto session = api::make<okapi_session>(okapi_session_create, model_, &options);
+  api::call(okapi_session_set_cancel, session.get(), interrupt().token);
+  return session;
+}
+
+Json BenchRun::measure_rates(int64_t n_tokens, int64_t n_rounds) {
+  constexpr int64_t kRows = 512;
+  constexpr int64_t kWidth = 4096;
+  const std::vector<int32_t> tokens = random_tokens(n_tokens);
+  okapi_measurement matmul = OKAPI_MEASUREMENT_INIT;
+  okapi_measurement bandwidth = OKAPI_MEASUREMENT_INIT;
+  double best_matmul = 0;
+  double best_bandwidth = 0;
+  double best_prefill = std::numeric_limits<double>::infinity();
+  double best_decode = std::numeric_limits<double>::infinity();
+  for (int64_t round = 0; round < n_rounds; ++round) {
+    note("round " + std::to_string(round + 1) + " of " + std::to_string(n_rounds));
+    api::call(okapi_runtime_measure_matmul, runtime_, kRows, kWidth, kWidth, OKAPI_DTYPE_F32,
+              &matmul);
+    best_matmul = std::max(best_matmul, matmul.value);
+    {
+      const auto session = open_session(n_tokens);
+      best_prefill = std::min(best_prefill,
+                              seconds_of([&] { prefill(session.get(), tokens.data(), n_tokens); }));
+    }
+    api::call(okapi_runtime_measure_bandwidth, runtime_, uint64_t{0}, &bandwidth);
+    best_bandwidth = std::max(best_bandwidth, bandwidth.value);
+    const auto session = open_session(kDecodedTokens + 2);
+    prefill(session.get(), tokens.data(), 1);
+    best_decode = std::min(best_decode, seconds_per_decode(session.get()));
+  }
+  note("");
+
+  const double flops = prefill_flops(info_, n_tokens);
+  const double bytes = decode_bytes(info_);
+  return {{"weight_bytes", info_.weight_bytes},
+          {"n_parameters", info_.n_parameters},
+          {"ceilings",
+           {{"matmul_flops_per_s", best_matmul},
+            {"matmul_kernel", matmul.kernel},
+            {"bandwidth_bytes_per_s", best_bandwidth}}},
+          {"prefill",
+           {{"n_tokens", n_tokens},
+            {"seconds", best_prefill},
+            {"tokens_per_s", static_cast<double>(n_tokens) / best_prefill},
+            {"flops_per_s", flops / best_prefill},
+            {"fraction", flops / best_prefill / best_matmul}}},
+          {"decode",
+           {{"seconds_per_token", best_decode},
+            {"tokens_per_s", 1 / best_decode},
+            {"bytes_per_token", bytes},
+            {"bytes_per_s", bytes / best_decode},
+            {"fraction", bytes / best_decode / best_bandwidth}}}};
+}
+
+Json BenchRun::measure_depths(const std::vector<int64_t>& depths) {
+  Json rows = Json::array();
+  if (depths.empty()) return rows;
+  if (!std::is_sorted(depths.begin(), depths.end()))
+    throw api::invalid("depths must ascend", "depths");
+
+  const std::vector<int32_t> tokens = random_tokens(depths.back() + 1);
+  const auto session = open_session(depths.back() + kDecodedTokens + 2);
+  for (const int64_t depth : depths) {
+    note("depth " + std::to_string(depth));
+    const int64_t held = okapi_session_n_tokens(session.get());
+    const int64_t n_new = std::max<int64_t>(depth, 1) - held;
+    Json rate;
+    if (n_new > 0) {
+      const double seconds =
+          seconds_of([&] { prefill(session.get(), tokens.data() + held, n_new); });
+      if (depth > 0) rate = static_cast<double>(n_new) / seconds;
+    }
+    const double per_token = seconds_per_decode(session.get());
+    const Json about = Json::parse(api::text(okapi_session_describe, session.get()));
+    rows.push_back({{"depth", depth},
+                    {"decode_tokens_per_s", 1 / per_token},
+                    {"prefill_tokens_per_s", rate},
+                    {"cache_bytes", about.value("cache_bytes", uint64_t{0})},
+                    {"resident_bytes", resident_bytes()}});
+    api::call(okapi_session_truncate, session.get(), std::max<int64_t>(depth, 1));
+  }
+  note("");
+  return rows;
+}
+
+}  // namespace okapi::cli

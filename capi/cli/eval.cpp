@@ -1,0 +1,225 @@
+// okapi eval: a task, a model, a scheme; one table.
+#include <charconv>
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "capi/cli/command.h"
+#include "capi/cli/interrupt.h"
+#include "capi/cli/report_table.h"
+#include "capi/cli/terminal.h"
+#include "capi/lua/report.h"
+#include "capi/lua/suggestion.h"
+
+namespace okapi::cli {
+
+namespace {
+
+struct EvalArguments {
+  RuntimeArguments runtime;
+  ModelArguments model;
+  RopeArguments rope;
+  std::string task;
+  std::string prompts_file;
+  std::vector<std::string> parameters;  ///< key=value
+  int64_t length = 0;
+  int64_t n_samples = 0;
+  uint64_t seed = 1;
+  std::string results_file;
+  int32_t batch_size = 0;
+  bool is_json = false;
+};
+
+// What the task's plugin declares: name -> type.
+std::map<std::string, std::string> declared_types(const okapi_runtime* runtime,
+                                                  const std::string& task) {
+  std::map<std::string, std::string> types;
+  const Json found = parse_json(api::text(okapi_runtime_plugins, runtime));
+  for (const Json& plugin : found.at("plugins")) {
+    if (plugin.value("kind", "") != "task" ||
+        (plugin.value("name", "") != task && plugin.value("id", "") != task)) {
+      continue;
+    }
+    for (const Json& parameter : plugin.at("parameters")) {
+      types[parameter.at("name").get<std::string>()] = parameter.at("type").get<std::string>();
+    }
+  }
+  return types;
+}
+
+template <class Number>
+Number number_of(const std::string& text, const std::string& key, const char* wanted) {
+  Number value{};
+  const char* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, value);
+  if (parsed.ec != std::errc() || parsed.ptr != end) {
+    throw UsageError("--param " + key + ": wanted " + wanted + ", found '" + text + "'");
+  }
+  return value;
+}
+
+// A value as its declared type; numbers of a list are separated by ";" as in a rope spec.
+Json typed_value(const std::string& key, const std::string& text, const std::string& type) {
+  if (type == "number") return number_of<double>(text, key, "a number");
+  if (type == "integer") return number_of<int64_t>(text, key, "an integer");
+  if (type == "boolean") {
+    if (text == "true" || text == "false") return text == "true";
+    throw UsageError("--param " + key + ": wanted true or false, found '" + text + "'");
+  }
+  if (type != "list") return text;
+  Json list = Json::array();
+  for (const std::string& part : CLI::detail::split(text, ';')) {
+    list.push_back(number_of<double>(part, key, "numbers separated by ';'"));
+  }
+  return list;
+}
+
+Json task_parameters(const EvalArguments& arguments, const okapi_runtime* runtime) {
+  Json parameters = Json::object();
+  if (arguments.length > 0) parameters["length"] = arguments.length;
+  if (arguments.n_samples > 0) parameters["n_samples"] = arguments.n_samples;
+  if (arguments.parameters.empty()) return parameters;
+
+  const auto types = declared_types(runtime, arguments.task);
+  std::vector<std::string> known;
+  for (const auto& [name, type] : types) known.push_back(name);
+  for (const std::string& given : arguments.parameters) {
+    const size_t equals = given.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      throw UsageError("--param: wanted key=value, found '" + given + "'");
+    }
+    const std::string key = given.substr(0, equals);
+    const auto type = types.find(key);
+    if (type == types.end() && !types.empty()) {
+      throw UsageError("--param: " +
+                       api::unknown_word_message("parameter of " + arguments.task, key, known));
+    }
+    if (parameters.contains(key)) throw UsageError("--param " + key + ": given twice");
+    parameters[key] =
+        typed_value(key, given.substr(equals + 1), type == types.end() ? "string" : type->second);
+  }
+  return parameters;
+}
+
+Handle<okapi_task> open_task(const EvalArguments& arguments, okapi_runtime* runtime,
+                             okapi_model* model) {
+  const auto tokenizer = api::make<okapi_tokenizer>(okapi_model_get_tokenizer, model);
+  const std::string parameters = task_parameters(arguments, runtime).dump();
+  if (!arguments.prompts_file.empty()) {
+    const std::string prompts = read_file(arguments.prompts_file);
+    return api::make<okapi_task>(okapi_task_open_prompts, runtime, arguments.task.c_str(),
+                                 parameters.c_str(), prompts.c_str(), tokenizer.get());
+  }
+  return api::make<okapi_task>(okapi_task_open, runtime, arguments.task.c_str(), parameters.c_str(),
+                               arguments.seed, tokenizer.get(), nullptr);
+}
+
+// False if it was interrupted; what is finished is in the results file and in the report.
+bool run_to_end(okapi_evaluation* evaluation) {
+  ProgressBar bar("evaluating");
+  okapi_run_options options = OKAPI_RUN_OPTIONS_INIT;
+  options.progress = ProgressBar::on_progress;
+  options.progress_user_data = &bar;
+  options.cancel = interrupt().token;
+  try {
+    api::call(okapi_evaluation_run, evaluation, &options);
+    return true;
+  } catch (const Failure& failure) {
+    if (failure.code() != OKAPI_CANCELLED) throw;
+    return false;
+  }
+}
+
+int evaluate(const EvalArguments& arguments) {
+  const auto runtime = arguments.runtime.open();
+  const auto model = arguments.model.open(runtime.get());
+  const auto rope = arguments.rope.open(model.get());
+  const auto task = open_task(arguments, runtime.get(), model.get());
+  Handle<okapi_results> results;
+  if (!arguments.results_file.empty()) {
+    results = api::make<okapi_results>(okapi_results_open, runtime.get(),
+                                       arguments.results_file.c_str(), nullptr);
+  }
+  okapi_evaluation_options options = OKAPI_EVALUATION_OPTIONS_INIT;
+  options.rope = rope.get();
+  options.rope_length = arguments.rope.declared_length(OKAPI_ROPE_LENGTH_AUTO);
+  options.results = results.get();
+  options.batch_size = arguments.batch_size;
+  const auto evaluation =
+      api::make<okapi_evaluation>(okapi_evaluation_create, task.get(), model.get(), &options);
+  const bool is_complete = run_to_end(evaluation.get());
+
+  Json report = parse_json(api::text(okapi_evaluation_report, evaluation.get()));
+  api::add_headline(report);
+  if (arguments.is_json) {
+    print_json(report);
+  } else {
+    print_line(format_table(report_rows(report)));
+  }
+  if (is_complete) return kExitOk;
+  std::fputs(fmt::format("okapi: interrupted after {} of {} samples{}\n", report.value("n_done", 0),
+                         report.value("n_items", 0),
+                         results == nullptr ? "; with --results they would have been kept"
+                                            : "; the same command goes on from there")
+                 .c_str(),
+             stderr);
+  return kExitInterrupted;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, int* exit_code) {
+  CLI::App* command = app.add_subcommand("eval", "Puts a task to a model under a position scheme");
+  command->footer(
+      "Prints the task's first metric, in all and by group, with Wilson 95 % intervals for rates. "
+      "With\n"
+      "--results each sample is kept as it finishes, and a run that was interrupted goes on where "
+      "it stopped.\n"
+      "--prompts takes a JSON array of objects with `prompt` and `expected`; samples come out in "
+      "its order.\n"
+      "\n"
+      "Examples:\n"
+      "  okapi eval --model models/savanna-5m --task lines --param style=compact --length 1024 "
+      "--samples 24 \\\n"
+      "    --rope yarn:scale=4 --results results/lines.db\n"
+      "  okapi eval --model models/savanna-5m --task lines --prompts prompts.json --rope yarn "
+      "--json");
+  auto arguments = std::make_shared<EvalArguments>();
+  arguments->model.add_to(*command, "--model");
+  command->add_option("--task", arguments->task, "name of a task plugin (okapi plugins list)")
+      ->required()
+      ->type_name("NAME");
+  CLI::Option* prompts = command
+                             ->add_option("--prompts", arguments->prompts_file,
+                                          "prompts that are given instead of made")
+                             ->type_name("FILE");
+  command
+      ->add_option("--param", arguments->parameters,
+                   "parameter of the task (okapi plugins info NAME); may be given again")
+      ->type_name("KEY=VALUE")
+      ->allow_extra_args(false);
+  command->add_option("--length", arguments->length, "length of the prompts in tokens")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N")
+      ->excludes(prompts);
+  command->add_option("--samples", arguments->n_samples, "number of prompts")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N")
+      ->excludes(prompts);
+  command->add_option("--seed", arguments->seed, "of the prompts (default: 1)")
+      ->type_name("N")
+      ->excludes(prompts);
+  arguments->rope.add_to(*command);
+  command->add_option("--results", arguments->results_file, "SQLite file that keeps every sample")
+      ->type_name("DB");
+  command
+      ->add_option("--batch", arguments->batch_size,
+                   "most sequences in flight (default: what suits)")
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  command->add_flag("--json", arguments->is_json, "the whole report, samples included");
+  arguments->runtime.add_to(*command);
+  command->callback([arguments, exit_code] { *exit_code = evaluate(*arguments); });
+}
+
+}  // namespace okapi::cli

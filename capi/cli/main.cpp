@@ -1,0 +1,84 @@
+// The `okapi` command.
+#include <cstdio>
+#include <string>
+
+#include "capi/cli/command.h"
+#include "capi/cli/interrupt.h"
+#include "capi/lua/suggestion.h"
+
+namespace {
+
+using namespace okapi::cli;  // NOLINT(google-build-using-namespace): this file is its entry
+
+// One line, whatever the message holds.
+void print_error(std::string message) {
+  for (char& c : message) {
+    if (c == '\n' || c == '\r') c = ' ';
+  }
+  std::fprintf(stderr, "okapi: %s\n", message.c_str());
+}
+
+// CLI11 would only say that a subcommand is missing.
+void check_subcommand(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> known;
+  for (const CLI::App* command : app.get_subcommands({})) {
+    known.push_back(command->get_name());
+    if (known.back() == argv[1]) return check_subcommand(*command, argc - 1, argv + 1);
+  }
+  if (!known.empty()) {
+    throw UsageError(okapi::api::unknown_word_message("subcommand", argv[1], known));
+  }
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Runs long-context experiments on Llama models.", "okapi");
+  app.set_version_flag("--version", std::string("okapi ") + okapi_version_string());
+  app.require_subcommand(1);
+  app.footer(
+      "Examples:\n"
+      "  okapi generate models/savanna-5m -p 'Once upon a time' --rope yarn:scale=4\n"
+      "  okapi eval --model models/savanna-5m --task lines --length 1024 --rope yarn\n"
+      "  okapi run scripts/experiments/rope_retrieval.lua\n"
+      "\n"
+      "Every subcommand has its own --help.\n"
+      "Exit codes: 0 done, 1 failed, 2 wrong arguments, 130 interrupted.");
+  int exit_code = kExitOk;
+  add_run(app, &exit_code);
+  add_repl(app, &exit_code);
+  add_generate(app, &exit_code);
+  add_logits(app, &exit_code);
+  add_eval(app, &exit_code);
+  add_results(app, &exit_code);
+  add_rope(app, &exit_code);
+  add_plugins(app, &exit_code);
+  add_info(app, &exit_code);
+  add_bench(app, &exit_code);
+  try {
+    check_subcommand(app, argc, argv);
+    app.parse(argc, argv);
+    return exit_code;
+  } catch (const CLI::Success& success) {  // --help, --version
+    return app.exit(success);
+  } catch (const CLI::ParseError& error) {
+    print_error(std::string(error.what()) + " (see okapi --help, and okapi SUBCOMMAND --help)");
+    return kExitUsage;
+  } catch (const UsageError& error) {
+    print_error(error.message());
+    return kExitUsage;
+  } catch (const Failure& failure) {
+    if (failure.code() == OKAPI_CANCELLED && is_interrupted()) {
+      print_error("interrupted");
+      return kExitInterrupted;
+    }
+    print_error(failure.message());
+    return kExitFailure;
+  } catch (const std::exception& error) {
+    print_error(error.what());
+    return kExitFailure;
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) { return run(argc, argv); }

@@ -1,0 +1,54 @@
+"""What holds of every subcommand: help, exit codes, errors in one line."""
+
+from command import CommandTest, MODEL, main, run
+
+SUBCOMMANDS = ["run", "repl", "generate", "logits", "eval", "results", "rope", "plugins", "info", "bench"]
+NESTED = [["results", "show"], ["results", "export"], ["rope", "list"], ["rope", "explain"],
+          ["plugins", "list"], ["plugins", "info"], ["plugins", "check"]]
+
+
+class UsageTest(CommandTest):
+    def test_help_lists_every_subcommand(self):
+        text = self.succeeds("--help")
+        for name in SUBCOMMANDS:
+            self.assertIn(name, text)
+        self.assertIn("130", text)  # the exit codes
+
+    def test_every_subcommand_has_help_with_an_example(self):
+        for name in SUBCOMMANDS:
+            self.assertIn("okapi " + name, self.succeeds(name, "--help"))
+        for words in NESTED:
+            self.assertIn(words[-1], self.succeeds(*words, "--help"))
+
+    def test_version(self):
+        self.assertRegex(self.succeeds("--version"), r"^okapi \d+\.\d+\.\d+\n$")
+
+    def test_wrong_arguments_exit_with_2(self):
+        self.fails(2, "subcommand")
+        self.fails(2, "unknown subcommand 'evla' (did you mean 'eval'?)", "evla")
+        self.fails(2, "unknown subcommand 'explains' (did you mean 'explain'?)", "rope", "explains")
+        for name in SUBCOMMANDS:
+            self.fails(2, "--nosuch", name, "--nosuch")
+        self.fails(2, "--model", "eval", "--task", "lines")
+        self.fails(2, "--temperature", "generate", MODEL, "--temperature", "warm")
+
+    def test_failures_exit_with_1(self):
+        self.fails(1, "no/such/model", "info", "no/such/model")
+        self.fails(1, "no/such/model", "generate", "no/such/model", "-p", "x")
+        self.fails(1, "no/such.lua", "run", "no/such.lua")
+        self.fails(1, "abacus", "info", MODEL, "--backend", "abacus")
+
+    def test_nothing_but_results_goes_to_standard_output(self):
+        self.assertEqual(run("info", "no/such/model").stdout, "")
+
+    def test_info_says_the_models_shape(self):
+        about = self.json_of("info", MODEL, "--json")
+        self.assertEqual((about["n_layers"], about["d_model"], about["vocab_size"]), (6, 256, 1024))
+        self.assertIn("n_layers", self.succeeds("info", MODEL))
+
+    def test_a_missing_configuration_is_named(self):
+        self.fails(1, "other.json", "info", MODEL, "--config", "other.json")
+
+
+if __name__ == "__main__":
+    main()
