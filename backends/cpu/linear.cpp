@@ -38,7 +38,11 @@ void multiply_packed(const Shared& shared, Scratch& scratch, const float* x, int
     out += rows * ldo;
     m -= rows;
   }
-  if (m > 0) multiply_few(shared, x, ldx, m, weight, 0, weight.rows, out, ldo);
+  if (m >= library_rows(DType::f32)) {
+    shared.library.product(x, ldx, m, weight.f32_row(0), weight.rows, weight.columns, out, ldo);
+  } else if (m > 0) {
+    multiply_few(shared, x, ldx, m, weight, 0, weight.rows, out, ldo);
+  }
 }
 
 }  // namespace
@@ -65,7 +69,7 @@ const float* widened_rows(const Shared& shared, Scratch& scratch, const CpuWeigh
 
 void multiply(const Shared& shared, Scratch& scratch, const float* x, int64_t ldx, int64_t m,
               const CpuWeight& weight, int64_t begin, int64_t end, float* out, int64_t ldo) {
-  if (m < kLibraryRows) {
+  if (m < library_rows(weight.dtype)) {
     multiply_few(shared, x, ldx, m, weight, begin, end, out, ldo);
     return;
   }

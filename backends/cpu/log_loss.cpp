@@ -47,7 +47,7 @@ void CpuStream::log_loss(ConstTensorView hidden, const PreparedWeight& weight,
 
   for (int64_t begin = 0; begin < w.rows; begin += block) {
     const int64_t end = std::min(w.rows, begin + block);
-    const bool by_library = n_tokens >= kLibraryRows;
+    const bool by_library = n_tokens >= library_rows(w.dtype);
     const float* const rows =
         by_library ? widened_rows(*shared_, scratch_, w, begin, end) : nullptr;
     for (int64_t first = 0; first < n_tokens; first += chunk) {

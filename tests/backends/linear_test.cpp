@@ -22,7 +22,7 @@ class LinearTest : public BackendTest {
 
 TEST_P(LinearTest, EqualsThePlainProduct) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
-    for (const int64_t m : {1, 2, 3, 4, 5, 15, 16, 17, 65}) {
+    for (const int64_t m : {1, 2, 3, 4, 5, 15, 16, 17, 31, 32, 65}) {
       for (const int64_t n : {1, 3, 64, 100}) {
         for (const int64_t k : {1, 2, 34, 64, 100, 576}) expect_product(m, n, k, dtype);
       }

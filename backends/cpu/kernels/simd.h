@@ -54,20 +54,42 @@ inline Floats load_high(const uint16_t* words) {
 inline float value(float x) { return x; }
 inline float value(uint16_t bits) { return widen(bits); }
 
-/// Always the same order, so that a sum does not depend on where a vector stood.
-inline float sum(Floats v) {
-  float total = 0;
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) v[i] += v[i + width];
-  }
-  total = v[0];
-  return total;
+/// The lower and the upper half of a register's lanes.
+typedef float Quad __attribute__((vector_size(16)));
+#if OKAPI_CPU_VECTOR_BYTES >= 32
+typedef float Octet __attribute__((vector_size(32)));
+inline Quad lower(Octet v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3); }
+inline Quad upper(Octet v) { return __builtin_shufflevector(v, v, 4, 5, 6, 7); }
+#endif
+#if OKAPI_CPU_VECTOR_BYTES >= 64
+inline Octet lower(Floats v) { return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7); }
+inline Octet upper(Floats v) { return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15); }
+#endif
+
+/// Halves are added until one number is left: always the same order, so that a sum does not depend
+/// on where a vector stood.
+inline float sum(Quad v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+inline float largest(Quad v) {
+  const float even = v[0] > v[2] ? v[0] : v[2];
+  const float odd = v[1] > v[3] ? v[1] : v[3];
+  return even > odd ? even : odd;
 }
+#if OKAPI_CPU_VECTOR_BYTES >= 32
+inline float sum(Octet v) { return sum(lower(v) + upper(v)); }
+inline float largest(Octet v) {
+  const Quad a = lower(v);
+  const Quad b = upper(v);
+  return largest(a > b ? a : b);
+}
+#endif
+#if OKAPI_CPU_VECTOR_BYTES >= 64
+inline float sum(Floats v) { return sum(lower(v) + upper(v)); }
 inline float largest(Floats v) {
-  float top = v[0];
-  for (int i = 1; i < kLanes; ++i) top = v[i] > top ? v[i] : top;
-  return top;
+  const Octet a = lower(v);
+  const Octet b = upper(v);
+  return largest(a > b ? a : b);
 }
+#endif
 
 /// 2^x for x up to 127; exactly 0 below -126. A minimax polynomial of degree 6 on [-1/2, 1/2]
 /// (relative error 2e-9, so the rounding of its evaluation dominates) times a power of two.
