@@ -11,12 +11,12 @@
 #include <okapi/okapi.h>
 
 /* Every call reports the same way, so one macro serves all: on failure print why and leave. */
-#define TRY(call)                                                               \
-  do {                                                                          \
-    if ((call) != OKAPI_OK) {                                                   \
-      fprintf(stderr, "embed: %s\n", okapi_error_message(error));               \
-      goto done;                                                                \
-    }                                                                           \
+#define TRY(call)                                                 \
+  do {                                                            \
+    if ((call) != OKAPI_OK) {                                     \
+      fprintf(stderr, "embed: %s\n", okapi_error_message(error)); \
+      goto done;                                                  \
+    }                                                             \
   } while (0)
 
 static int32_t print_token(int32_t id, const char* text, size_t n_bytes, void* user_data) {
@@ -28,9 +28,9 @@ static int32_t print_token(int32_t id, const char* text, size_t n_bytes, void* u
 
 int main(int argc, char** argv) {
   static const char prompt[] =
-      "line 12: REGISTER_CONTENT is <48213>\n"
-      "line 57: REGISTER_CONTENT is <90577>\n"
-      "What is the REGISTER_CONTENT in line 57? <";
+      "line keen-bucket: REGISTER_CONTENT is <33185>\n"
+      "line rough-pillow: REGISTER_CONTENT is <13724>\n"
+      "What is the REGISTER_CONTENT in line rough-pillow? <";
   static const char* const stop_texts[] = {">"};
   int32_t prompt_ids[256], ids[16];
   size_t n_prompt = 0, n_ids = 0, needed = 0;
@@ -64,14 +64,15 @@ int main(int argc, char** argv) {
   /* Generate. Greedy, and written as it comes. */
   session_options.rope = rope;
   TRY(okapi_session_create(model, &session_options, &session, &error));
-  TRY(okapi_tokenizer_encode(tokenizer, prompt, strlen(prompt), 1, prompt_ids, 256, &n_prompt, &error));
+  TRY(okapi_tokenizer_encode(tokenizer, prompt, strlen(prompt), 1, prompt_ids, 256, &n_prompt,
+                             &error));
   generate_options.max_tokens = 16;
   generate_options.stop_texts = stop_texts;
   generate_options.n_stop_texts = 1;
   generate_options.on_token = print_token;
   fputs("answer: <", stdout);
-  TRY(okapi_session_generate(session, prompt_ids, (int64_t)n_prompt, &generate_options, ids, 16, &n_ids,
-                             NULL, &error));
+  TRY(okapi_session_generate(session, prompt_ids, (int64_t)n_prompt, &generate_options, ids, 16,
+                             &n_ids, NULL, &error));
   printf("\n%d prompt tokens, %d generated\n", (int)n_prompt, (int)n_ids);
 
   /* Evaluate. The report is JSON; asked without a buffer, a call says how much it needs. */

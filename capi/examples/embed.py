@@ -116,9 +116,9 @@ def main(model_path, spec, length, library="libokapi.so"):
     tokenizer = okapi.make("model_get_tokenizer", model)
     rope = okapi.make("rope_create", model, spec.encode())
 
-    prompt = (b"line 12: REGISTER_CONTENT is <48213>\n"
-              b"line 57: REGISTER_CONTENT is <90577>\n"
-              b"What is the REGISTER_CONTENT in line 57? <")
+    prompt = (b"line keen-bucket: REGISTER_CONTENT is <33185>\n"
+              b"line rough-pillow: REGISTER_CONTENT is <13724>\n"
+              b"What is the REGISTER_CONTENT in line rough-pillow? <")
     print("answer: <" + generate(okapi, model, rope, tokenizer, prompt))
 
     report = evaluate(okapi, runtime, model, rope, tokenizer, int(length))

@@ -34,7 +34,7 @@ def run(*command, **settings):
 program = os.path.join(work, "program")
 run(cc, "-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", f"-I{include}", write("c", "program.c"),
     "-o", program, f"-L{build_lib}", "-lokapi", f"-Wl,-rpath,{build_lib}")
-assert run(program) == "31415>\n", "line 7 holds 31415"
+assert run(program) == "13724>\n", "line rough-pillow holds 13724"
 
 accuracy = float(run(okapi, "run", write("lua", "script.lua")))
 assert 0 <= accuracy <= 1, accuracy

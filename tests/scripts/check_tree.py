@@ -11,9 +11,10 @@ import sys
 
 from project_files import project_files
 
-# tests/ has the same folders as the tree: tests/README.md speaks for the mirrored ones, and data says
+# tests/README.md speaks for the folders that mirror the tree, capi/README.md for src, capi/include/README.md for
+# those of the headers as they are installed; tests/data says
 # where it comes from in a .md beside each file.
-_SPOKEN_FOR = re.compile(r"tests/(?!scripts$|support$|data$|install$)|\.ci$")
+_SPOKEN_FOR = re.compile(r"tests/(?!scripts$|support$|data$|install$)|capi/include/|capi/src$|\.ci$")
 
 _MACHINE_PATH = re.compile(r"(^|[^A-Za-z0-9_.])/(work|root|home)/")
 _LEFT_OPEN = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

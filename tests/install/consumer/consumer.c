@@ -1,4 +1,5 @@
-/* Prints the version and what a runtime says of itself: both need the library, the second its modules too. */
+/* Prints the version and what a runtime says of itself: both need the library, the second its
+ * modules too. */
 #include <stdio.h>
 
 #include <okapi/okapi.h>
