@@ -17,11 +17,11 @@ static void put_first_metric(const Json& metrics, Json& into) {
 }
 
 void add_headline(Json& report) {
-  const auto metrics = report.find("metrics");
-  if (metrics == report.end()) return;
-  if (metrics->is_array() && !metrics->empty()) report["metric"] = (*metrics)[0].value("name", "");
-  const Json first_metrics = *metrics;  // a copy: adding keys may move the original
-  put_first_metric(first_metrics, report);
+  // Copies: adding a member moves the others.
+  const Json metrics = report.value("metrics", Json());
+  if (!metrics.is_array() || metrics.empty()) return;
+  report["metric"] = metrics[0].value("name", "");
+  put_first_metric(metrics, report);
 
   const Json groups = report.value("groups", Json::object());
   for (const auto& [attribute, entries] : groups.items()) {
