@@ -1,4 +1,5 @@
-// A tensor somebody else owns: pointer, dtype, shape, strides. Shared by the runtime and every backend.
+// A tensor somebody else owns: pointer, dtype, shape, strides. Shared by the runtime and every
+// backend.
 #pragma once
 
 #include <cstddef>
@@ -14,12 +15,16 @@ enum class DType : int32_t { f32 = 1, f16 = 2, bf16 = 3, f64 = 4, i32 = 5, i64 =
 constexpr size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::f64:
-    case DType::i64: return 8;
+    case DType::i64:
+      return 8;
     case DType::f32:
-    case DType::i32: return 4;
+    case DType::i32:
+      return 4;
     case DType::f16:
-    case DType::bf16: return 2;
-    case DType::u8: return 1;
+    case DType::bf16:
+      return 2;
+    case DType::u8:
+      return 1;
   }
   return 0;
 }
@@ -52,7 +57,8 @@ struct BasicTensorView {
 
   /// A mutable view reads as a constant one.
   template <typename Other>
-  BasicTensorView(const BasicTensorView<Other>& other)  // NOLINT(google-explicit-constructor): a view
+  BasicTensorView(
+      const BasicTensorView<Other>& other)  // NOLINT(google-explicit-constructor): a view
       : data(other.data), dtype(other.dtype), rank(other.rank) {
     for (int axis = 0; axis < kMaxRank; ++axis) {
       shape[axis] = other.shape[axis];
