@@ -45,7 +45,7 @@ std::vector<fs::path> libraries_in(const fs::path& folder) {
 
 }  // namespace
 
-std::shared_ptr<PluginHost> PluginHost::create(PluginHostOptions options) {
+std::shared_ptr<PluginHost> PluginHost::create(const PluginHostOptions& options) {
   std::shared_ptr<PluginHost> host(new PluginHost(options.logger));
   for (const fs::path& path : options.paths) host->search(path);
   if (options.uses_environment) host->search_environment();

@@ -41,7 +41,7 @@ class PluginHost {
  public:
   /// Searches. Never throws for what it finds: see refused(). Never looks in the current directory
   /// unless told to.
-  static std::shared_ptr<PluginHost> create(PluginHostOptions options);
+  static std::shared_ptr<PluginHost> create(const PluginHostOptions& options);
 
   std::vector<PluginMetadata> plugins() const;
   std::vector<RefusedPlugin> refused() const;

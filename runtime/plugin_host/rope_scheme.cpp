@@ -99,7 +99,7 @@ struct TableAnswer {
 
 }  // namespace
 
-RopeScheme::RopeScheme(std::shared_ptr<const LoadedPlugin> plugin)
+RopeScheme::RopeScheme(const std::shared_ptr<const LoadedPlugin>& plugin)
     : owner_(plugin),
       identity_(plugin->identity()),
       parameters_(plugin->metadata().parameters),
@@ -188,9 +188,9 @@ void RopeInstance::check_claims(const okapi_rope_geometry& geometry) const {
                          geometry.head_dim, geometry.rotary_dim};
   const RopeInstance at_scale_1(scheme_, schema.resolve(given, &facts));
 
-  std::vector<double> plain;
-  for (int32_t pair = 0; pair < geometry.rotary_dim / 2; ++pair) {
-    plain.push_back(std::pow(geometry.base, -2.0 * pair / geometry.rotary_dim));
+  std::vector<double> plain(static_cast<size_t>(geometry.rotary_dim / 2));
+  for (size_t pair = 0; pair < plain.size(); ++pair) {
+    plain[pair] = std::pow(geometry.base, -2.0 * static_cast<double>(pair) / geometry.rotary_dim);
   }
   std::vector<double> found = plain;
   okapi_rope_geometry first_in_list = geometry;

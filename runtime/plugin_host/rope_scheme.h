@@ -19,7 +19,7 @@ namespace okapi {
 class RopeScheme {
  public:
   /// Of a plugin.
-  explicit RopeScheme(std::shared_ptr<const LoadedPlugin> plugin);
+  explicit RopeScheme(const std::shared_ptr<const LoadedPlugin>& plugin);
 
   /// Registered in process: `owner` keeps `user_data` alive.
   RopeScheme(const std::string& name, ParamSchema parameters, const okapi_rope_scheme_v1& table,
