@@ -173,7 +173,8 @@ okapi_status okapi_session_advance_batch(okapi_session* const* sessions, uint64_
     std::vector<okapi::Session*> batch;
     std::vector<std::span<const int32_t>> batch_tokens;
     for (uint64_t i = 0; i < n_sessions; ++i) {
-      const std::string suffix = std::string("[") + std::to_string(i) + "]";
+      std::string suffix = "[";
+      suffix.append(std::to_string(i)).append("]");
       require(sessions[i], ("sessions" + suffix).c_str())->poison.check();
       batch.push_back(sessions[i]->session.get());
       batch_tokens.push_back(token_span(tokens[i], n_tokens[i], 1, suffix));

@@ -195,7 +195,7 @@ TEST(CopyJsonTest, BrokenTextIsReplacedNotThrown) {
   const std::string text =
       text_of([](char* buffer, size_t capacity, size_t* needed, okapi_error** error) {
         return guard("okapi_f", error, [&] {
-          copy_json({{"output", "half \xC3"}}, buffer, capacity, needed);
+          copy_json(okapi::Json{{"output", "half \xC3"}}, buffer, capacity, needed);
         });
       });
   EXPECT_EQ(text, "{\"output\":\"half \xEF\xBF\xBD\"}");
