@@ -111,11 +111,11 @@ TEST(LinesTaskTest, AttributesSayWhatThePromptIs) {
     EXPECT_EQ(item["n_tokens"], item["prompt_ids"].size());
     EXPECT_EQ(item["prompt_ids"][0], savanna_tokenizer()->bos_id());
     const auto asked = attributes["asked"].get<size_t>();
-    EXPECT_THAT(rows[asked], HasSubstr("<" + item["expected"].dump() + ">"));
+    EXPECT_THAT(rows[asked], HasSubstr(std::string("<") + item["expected"].dump() + ">"));
     EXPECT_DOUBLE_EQ(attributes["depth"].get<double>(), double(asked) / double(rows.size() - 1));
     EXPECT_EQ(attributes["depth_decile"],
               std::min(9, static_cast<int>(attributes["depth"].get<double>() * 10)));
-    EXPECT_EQ(item["key"], "512/" + std::to_string(i));
+    EXPECT_EQ(item["key"], std::string("512/") + std::to_string(i));
   }
 }
 
