@@ -16,24 +16,27 @@ namespace okapi {
 
 namespace {
 
-/// <folder of the library this code is in>/okapi: where modules lie in the build and installed trees.
+/// <folder of the library this code is in>/okapi: where modules lie in the build and installed
+/// trees.
 std::filesystem::path path_beside_this_library() {
   Dl_info info = {};
   static const char kHere = 0;
   if (dladdr(&kHere, &info) == 0 || info.dli_fname == nullptr) {
-    throw Error(Code::internal, "cannot tell where the library lies; give module_path").in("runtime");
+    throw Error(Code::internal, "cannot tell where the library lies; give module_path")
+        .in("runtime");
   }
   std::error_code error;
   const std::filesystem::path library = std::filesystem::canonical(info.dli_fname, error);
   if (error) {
-    throw Error(Code::internal, std::string("cannot find the library's own file ") + info.dli_fname +
-                                    "; give module_path")
+    throw Error(Code::internal, std::string("cannot find the library's own file ") +
+                                    info.dli_fname + "; give module_path")
         .in("runtime");
   }
   return library.parent_path() / "okapi";
 }
 
-/// The names a build offers when none is asked for, best first (OKAPI_DEFAULT_BACKENDS of the build).
+/// The names a build offers when none is asked for, best first (OKAPI_DEFAULT_BACKENDS of the
+/// build).
 std::vector<std::string> default_backends() {
   std::vector<std::string> names;
   std::istringstream list(OKAPI_DEFAULT_BACKENDS);

@@ -1,4 +1,5 @@
-// A request to stop long work, given from any thread, seen by the worker between two pieces of work.
+// A request to stop long work, given from any thread, seen by the worker between two pieces of
+// work.
 #pragma once
 
 #include <atomic>

@@ -38,8 +38,14 @@ class Error : public std::exception {
  public:
   Error(Code code, std::string message) : code_(code), message_(std::move(message)) {}
 
-  Error&& in(std::string component) && { component_ = std::move(component); return std::move(*this); }
-  Error&& field(std::string name) && { field_ = std::move(name); return std::move(*this); }
+  Error&& in(std::string component) && {
+    component_ = std::move(component);
+    return std::move(*this);
+  }
+  Error&& field(std::string name) && {
+    field_ = std::move(name);
+    return std::move(*this);
+  }
   /// A file, and where in it: a byte offset or, for text, a line; -1 when it does not apply.
   Error&& at(std::string file, int64_t offset = -1) && {
     file_ = std::move(file);

@@ -45,8 +45,8 @@ Json parse_json_file(const std::filesystem::path& path, const std::string& compo
 std::string describe_json(const Json& value);
 
 /// Reads one object. Every accessor marks its key as known; a key whose value is null counts as
-/// absent, as transformers writes unset keys so. Accessors without `_or` or `maybe_` require the key.
-/// All throw invalid_argument naming file and path.
+/// absent, as transformers writes unset keys so. Accessors without `_or` or `maybe_` require the
+/// key. All throw invalid_argument naming file and path.
 class JsonFields {
  public:
   /// Throws unless `object` is an object, which must outlive this.

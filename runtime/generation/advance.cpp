@@ -16,7 +16,8 @@ namespace okapi {
 
 namespace {
 
-/// One feed on its way: where it stands, and what replaces the session's parts when all has gone well.
+/// One feed on its way: where it stands, and what replaces the session's parts when all has gone
+/// well.
 class Work {
  public:
   Work(const Feed& feed, bool want_logits) : session_(feed.session), new_tokens_(feed.tokens) {
@@ -73,8 +74,9 @@ class Work {
 
  private:
   void choose_rotation() {
-    const int64_t length = declared_length(session_->options.rope_length, session_->declared_length(),
-                                           n_total_, session_->expected_tokens);
+    const int64_t length =
+        declared_length(session_->options.rope_length, session_->declared_length(), n_total_,
+                        session_->expected_tokens);
     rotation_ = session_->rotation;
     const bool outdated =
         rotation_ && rotation_->declared_length() != length && session_->depends_on_length();
@@ -217,7 +219,8 @@ void run(Pass& pass, bool want_logits, const OutputSink& sink, const Model& mode
   }
 
   const Transformer& transformer = model.transformer();
-  const ForwardBatch batch{pass.ids, pass.sequences_of_group, pass.group_of_layer, pass.wanted_rows};
+  const ForwardBatch batch{pass.ids, pass.sequences_of_group, pass.group_of_layer,
+                           pass.wanted_rows};
   ConstTensorView hidden = transformer.forward(workspace, batch, cancels);
   if (sink) {
     Work& work = *pass.parts.front().work;
@@ -235,13 +238,17 @@ void check_sessions(std::span<const Feed> feeds) {
   std::vector<const SessionState*> seen;
   for (const Feed& feed : feeds) {
     if (feed.session->model != feeds.front().session->model) {
-      throw Error(Code::invalid_argument, "sessions: all must be of one model").in("session").field("sessions");
+      throw Error(Code::invalid_argument, "sessions: all must be of one model")
+          .in("session")
+          .field("sessions");
     }
     seen.push_back(feed.session);
   }
   std::sort(seen.begin(), seen.end());
   if (std::adjacent_find(seen.begin(), seen.end()) != seen.end()) {
-    throw Error(Code::invalid_argument, "sessions: one of them is there twice").in("session").field("sessions");
+    throw Error(Code::invalid_argument, "sessions: one of them is there twice")
+        .in("session")
+        .field("sessions");
   }
 }
 

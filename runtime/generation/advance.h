@@ -1,5 +1,5 @@
-// Feeds tokens to sessions: the one place where the model is run. All or nothing: if anything fails,
-// or a cancel token is requested, every session holds what it held before.
+// Feeds tokens to sessions: the one place where the model is run. All or nothing: if anything
+// fails, or a cancel token is requested, every session holds what it held before.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,9 @@ struct Feed {
   std::span<const int32_t> tokens;  ///< new ones; may be empty if the session has one not yet fed
 };
 
-/// Hears the outputs of a feed's tokens as they are computed, in order: `hidden` [n, C] of the tokens
-/// at `first` .. `first + n - 1` of the sequence, among those the cache did not have.
-using OutputSink =
-    std::function<void(Workspace& workspace, int64_t first, ConstTensorView hidden)>;
+/// Hears the outputs of a feed's tokens as they are computed, in order: `hidden` [n, C] of the
+/// tokens at `first` .. `first + n - 1` of the sequence, among those the cache did not have.
+using OutputSink = std::function<void(Workspace& workspace, int64_t first, ConstTensorView hidden)>;
 
 /// Afterwards each session's logits predict what follows its last token, if wanted. With `sink`
 /// there must be one feed.

@@ -76,8 +76,8 @@ bool Completion::choose(std::span<const float> logits) {
   if (has_ended()) return false;
   const auto n_before = static_cast<int64_t>(generation_.ids.size());
   const bool eos_is_early = n_before < options_.min_tokens;
-  const int32_t id = sampler_.choose(logits, eos_is_early ? std::span<const int32_t>(eos_ids_)
-                                                          : std::span<const int32_t>());
+  const int32_t id = sampler_.choose(
+      logits, eos_is_early ? std::span<const int32_t>(eos_ids_) : std::span<const int32_t>());
   generation_.ids.push_back(id);
 
   std::string added;

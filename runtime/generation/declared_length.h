@@ -4,8 +4,10 @@
 // length, and the law of session.h holds at that length. A sequence that outgrows it is computed
 // again from its token ids under the table of a new one:
 //
-//   given     the caller's number. Outgrown, it grows by a quarter, at least by 256 tokens, at least
-//             to what is needed, so that decoding on does not compute everything again at each token.
+//   given     the caller's number. Outgrown, it grows by a quarter, at least by 256 tokens, at
+//   least
+//             to what is needed, so that decoding on does not compute everything again at each
+//             token.
 //   auto      the first call's tokens, or what expect() announced: prompt and output together. It
 //             grows to what expect() announces later, or else like a given one.
 //   follow    the tokens so far, at every call: what a program without a cache computes.

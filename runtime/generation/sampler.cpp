@@ -38,8 +38,8 @@ int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> 
     int32_t best = -1;
     for (size_t i = 0; i < logits.size(); ++i) {
       const auto id = static_cast<int32_t>(i);
-      const bool better = best < 0 ? std::isfinite(logits[i])
-                                   : logits[i] > logits[static_cast<size_t>(best)];
+      const bool better =
+          best < 0 ? std::isfinite(logits[i]) : logits[i] > logits[static_cast<size_t>(best)];
       if (better && !is_among(forbidden, id)) best = id;
     }
     if (best < 0) throw Error(Code::internal, "no logit is finite").in("sampler");
@@ -48,7 +48,8 @@ int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> 
 
   for (size_t i = 0; i < logits.size(); ++i) {
     const auto id = static_cast<int32_t>(i);
-    if (std::isfinite(logits[i]) && !is_among(forbidden, id)) candidates_.emplace_back(logits[i], id);
+    if (std::isfinite(logits[i]) && !is_among(forbidden, id))
+      candidates_.emplace_back(logits[i], id);
   }
   if (candidates_.empty()) throw Error(Code::internal, "no logit is finite").in("sampler");
 
@@ -56,7 +57,8 @@ int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> 
   const auto likelier = [](const auto& a, const auto& b) {
     return a.first != b.first ? a.first > b.first : a.second < b.second;
   };
-  const bool cuts_k = options_.top_k > 0 && options_.top_k < static_cast<int64_t>(candidates_.size());
+  const bool cuts_k =
+      options_.top_k > 0 && options_.top_k < static_cast<int64_t>(candidates_.size());
   if (cuts_k) {
     const auto end = candidates_.begin() + options_.top_k;
     std::partial_sort(candidates_.begin(), end, candidates_.end(), likelier);

@@ -51,7 +51,9 @@ std::shared_ptr<Session> Session::create(std::shared_ptr<const Model> model,
 void Session::prefill(std::span<const int32_t> tokens, bool want_logits) {
   const Feed feed{state_.get(), tokens};
   if (tokens.empty()) {
-    throw Error(Code::invalid_argument, "tokens: at least one is needed").in("session").field("tokens");
+    throw Error(Code::invalid_argument, "tokens: at least one is needed")
+        .in("session")
+        .field("tokens");
   }
   advance({&feed, 1}, want_logits);
 }
@@ -79,7 +81,9 @@ std::span<const float> Session::logits() const {
 void Session::score(std::span<const int32_t> tokens, std::span<float> nll,
                     std::span<float> logits) {
   if (tokens.empty()) {
-    throw Error(Code::invalid_argument, "tokens: at least one is needed").in("session").field("tokens");
+    throw Error(Code::invalid_argument, "tokens: at least one is needed")
+        .in("session")
+        .field("tokens");
   }
   SessionState& state = *state_;
   const int64_t n_before = state.n_tokens();
@@ -114,7 +118,8 @@ void Session::score(std::span<const int32_t> tokens, std::span<float> nll,
       constexpr int64_t kElementsAtOnce = int64_t{1} << 23;
       const int64_t rows_at_once = std::max<int64_t>(1, kElementsAtOnce / vocab_size);
       const size_t row_bytes = static_cast<size_t>(hidden.shape[1]) * size_of(hidden.dtype);
-      for (int64_t row = std::max<int64_t>(0, n_before - first); row < n_rows; row += rows_at_once) {
+      for (int64_t row = std::max<int64_t>(0, n_before - first); row < n_rows;
+           row += rows_at_once) {
         const int64_t n_block = std::min(rows_at_once, n_rows - row);
         const ConstTensorView block(
             static_cast<const std::byte*>(hidden.data) + static_cast<size_t>(row) * row_bytes,

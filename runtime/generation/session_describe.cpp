@@ -24,9 +24,14 @@ Json Session::describe() const {
       {"cache_bytes", cache_bytes()},
   };
   switch (state.options.rope_length) {
-    case kRopeLengthAuto: json["rope_length"] = "auto"; break;
-    case kRopeLengthFollow: json["rope_length"] = "follow"; break;
-    default: json["rope_length"] = state.options.rope_length;
+    case kRopeLengthAuto:
+      json["rope_length"] = "auto";
+      break;
+    case kRopeLengthFollow:
+      json["rope_length"] = "follow";
+      break;
+    default:
+      json["rope_length"] = state.options.rope_length;
   }
   if (state.rotation) {
     json["declared_length"] = state.declared_length();

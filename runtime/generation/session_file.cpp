@@ -1,10 +1,11 @@
 // Sessions in files: the cache, its tokens and its scheme, in one safetensors file.
 //
 //   tokens [n] i32       ids held
-//   keys, values [n_layers, n_kv_heads, n_cached, head_dim]   of the cache's dtype; absent if it is empty
-//   positions [n] f64    if the caller gave them
+//   keys, values [n_layers, n_kv_heads, n_cached, head_dim]   of the cache's dtype; absent if it is
+//   empty positions [n] f64    if the caller gave them
 //
-// The metadata names the model by hash, the scheme with its parameters, the plugins, and the options.
+// The metadata names the model by hash, the scheme with its parameters, the plugins, and the
+// options.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -34,8 +35,8 @@ struct PageRows {
 
   size_t row_bytes() const { return static_cast<size_t>(layout.head_dim) * size_of(layout.dtype); }
 
-  /// Calls copy(bytes within the page, bytes within the file's tensor, size) for each run of rows that
-  /// the page's tokens are: those from `first` on.
+  /// Calls copy(bytes within the page, bytes within the file's tensor, size) for each run of rows
+  /// that the page's tokens are: those from `first` on.
   template <typename Copy>
   void for_each_run(int64_t first, const Copy& copy) const {
     const int64_t n = std::min(layout.page_tokens, n_cached - first);
@@ -44,7 +45,8 @@ struct PageRows {
         const size_t in_page = static_cast<size_t>(layer) * layout.layer_bytes() +
                                static_cast<size_t>(head * layout.page_tokens) * row_bytes();
         const size_t in_file =
-            static_cast<size_t>((layer * layout.n_kv_heads + head) * n_cached + first) * row_bytes();
+            static_cast<size_t>((layer * layout.n_kv_heads + head) * n_cached + first) *
+            row_bytes();
         copy(in_page, in_file, static_cast<size_t>(n) * row_bytes());
       }
     }
@@ -73,7 +75,8 @@ std::map<std::string, std::string> metadata_of(const SessionState& state) {
   return {{"format", kFormat},
           {"model_sha256", state.model->sha256()},
           {"weights_dtype", safetensors_name(state.model->dtype())},
-          {"pair_layout", state.model->pair_layout() == PairLayout::half_split ? "half_split" : "interleaved"},
+          {"pair_layout",
+           state.model->pair_layout() == PairLayout::half_split ? "half_split" : "interleaved"},
           {"rope", state.rope->canonical()},
           {"plugins", plugin_identities(*state.rope).dump()},
           {"declared_length", std::to_string(state.declared_length())},
@@ -91,7 +94,8 @@ class SavedSession {
     check_same("format", kFormat, Code::data_loss);
     check_same("model_sha256", model_->sha256());
     check_same("weights_dtype", safetensors_name(model_->dtype()));
-    check_same("pair_layout", model_->pair_layout() == PairLayout::half_split ? "half_split" : "interleaved");
+    check_same("pair_layout",
+               model_->pair_layout() == PairLayout::half_split ? "half_split" : "interleaved");
 
     SessionOptions options = read_options();
     options.rope = model_->parse_rope(field("rope"));
@@ -137,7 +141,8 @@ class SavedSession {
     options.prefill_chunk = fields.integer("prefill_chunk", 0, kMost);
     options.raw_keys = fields.boolean("raw_keys");
     const Json* seed = fields.value("seed");
-    if (seed == nullptr || !seed->is_number_unsigned()) throw damaged("options.seed", "is no number");
+    if (seed == nullptr || !seed->is_number_unsigned())
+      throw damaged("options.seed", "is no number");
     options.seed = seed->get<uint64_t>();
     fields.finish();
     if (file_.has("positions")) {
@@ -154,7 +159,8 @@ class SavedSession {
   void read_tokens(SessionState& state) const {
     if (!file_.has("tokens")) return;
     const ConstTensorView tokens = file_.tensor("tokens");
-    if (tokens.dtype != DType::i32 || tokens.rank != 1) throw damaged("tokens", "must be a row of I32");
+    if (tokens.dtype != DType::i32 || tokens.rank != 1)
+      throw damaged("tokens", "must be a row of I32");
     const auto* ids = static_cast<const int32_t*>(tokens.data);
     const std::span<const int32_t> held(ids, static_cast<size_t>(tokens.count()));
     state.check_ids(held);
@@ -179,9 +185,9 @@ class SavedSession {
                       tensor.shape[2] >= state.n_tokens() - 1 && tensor.shape[3] == layout.head_dim;
     if (!fits) throw damaged(name, "has another shape than the model's cache");
     if (tensor.dtype != layout.dtype) {
-      throw Error(Code::failed_precondition, name + ": the file has " + safetensors_name(tensor.dtype) +
-                                                 ", this backend's cache is " +
-                                                 safetensors_name(layout.dtype))
+      throw Error(Code::failed_precondition,
+                  name + ": the file has " + safetensors_name(tensor.dtype) +
+                      ", this backend's cache is " + safetensors_name(layout.dtype))
           .in("session")
           .field(name)
           .at(file_.path());
@@ -207,7 +213,8 @@ class SavedSession {
     for (size_t i = 0; i < state.cache.pages().size(); ++i) {
       rows.for_each_run(static_cast<int64_t>(i) * layout.page_tokens,
                         [&](size_t in_page, size_t in_file, size_t size) {
-                          std::memcpy(&page[in_page], static_cast<const std::byte*>(keys.data) + in_file, size);
+                          std::memcpy(&page[in_page],
+                                      static_cast<const std::byte*>(keys.data) + in_file, size);
                           std::memcpy(&page[in_page + layout.half_bytes()],
                                       static_cast<const std::byte*>(values.data) + in_file, size);
                         });
@@ -227,7 +234,8 @@ void Session::save(const std::filesystem::path& path) {
   const SessionState& state = *state_;
   const KvLayout& layout = state.cache.layout();
   const PageRows rows{layout, state.cache.n_tokens()};
-  const size_t bytes = static_cast<size_t>(layout.n_layers * layout.n_kv_heads * rows.n_cached) * rows.row_bytes();
+  const size_t bytes =
+      static_cast<size_t>(layout.n_layers * layout.n_kv_heads * rows.n_cached) * rows.row_bytes();
   std::vector<std::byte> keys(bytes);
   std::vector<std::byte> values(bytes);
 
@@ -245,7 +253,8 @@ void Session::save(const std::filesystem::path& path) {
 
   std::vector<std::pair<std::string, ConstTensorView>> tensors;
   if (state.n_tokens() > 0) {
-    tensors.emplace_back("tokens", ConstTensorView(state.tokens.data(), DType::i32, {state.n_tokens()}));
+    tensors.emplace_back("tokens",
+                         ConstTensorView(state.tokens.data(), DType::i32, {state.n_tokens()}));
   }
   if (rows.n_cached > 0) {
     const auto shaped = [&](const std::vector<std::byte>& data) {

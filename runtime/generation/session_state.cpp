@@ -17,7 +17,9 @@ namespace {
 constexpr int64_t kDefaultChunk = 1024;
 
 Error bad_option(const char* field, const std::string& message) {
-  return Error(Code::invalid_argument, std::string(field) + ": " + message).in("session").field(field);
+  return Error(Code::invalid_argument, std::string(field) + ": " + message)
+      .in("session")
+      .field(field);
 }
 
 void check_options(const SessionOptions& options) {
@@ -26,8 +28,8 @@ void check_options(const SessionOptions& options) {
                                         std::to_string(options.rope_length));
   }
   if (options.context_length < 0) {
-    throw bad_option("context_length", "must not be negative, and is " +
-                                           std::to_string(options.context_length));
+    throw bad_option("context_length",
+                     "must not be negative, and is " + std::to_string(options.context_length));
   }
   if (options.prefill_chunk < 0) {
     throw bad_option("prefill_chunk",
@@ -43,8 +45,9 @@ void check_options(const SessionOptions& options) {
 void check_rope_fits(const RopeGeometry& rope, const RopeGeometry& model) {
   const auto check = [](const char* what, double found, double wanted) {
     if (found != wanted) {
-      throw bad_option("rope", "was read against " + std::string(what) + " " + std::to_string(found) +
-                                   "; the model has " + std::to_string(wanted));
+      throw bad_option("rope", "was read against " + std::string(what) + " " +
+                                   std::to_string(found) + "; the model has " +
+                                   std::to_string(wanted));
     }
   };
   check("head_dim", static_cast<double>(rope.head_dim), static_cast<double>(model.head_dim));

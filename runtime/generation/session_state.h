@@ -27,15 +27,15 @@ class SessionState {
   std::shared_ptr<const std::vector<double>> positions;  ///< given by the caller; null: none
   std::shared_ptr<const CancelToken> cancel;
 
-  /// All tokens held. The cache has them all but, at times, the last one: a token that was chosen and
-  /// not fed yet is fed with whatever comes next, for nothing if nothing does.
+  /// All tokens held. The cache has them all but, at times, the last one: a token that was chosen
+  /// and not fed yet is fed with whatever comes next, for nothing if nothing does.
   std::vector<int32_t> tokens;
   KvCache cache;
   std::shared_ptr<SequenceRotation> rotation;  ///< null until tokens come
   int64_t expected_tokens = 0;                 ///< see declared_length.h
 
-  std::vector<float> logits;  ///< [V]
-  bool has_logits = false;    ///< they predict what follows `tokens`
+  std::vector<float> logits;        ///< [V]
+  bool has_logits = false;          ///< they predict what follows `tokens`
   std::vector<float> spare_logits;  ///< memory for the next ones
 
   const CancelToken* call_cancel = nullptr;  ///< of the call in progress
@@ -43,7 +43,8 @@ class SessionState {
   int64_t n_tokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t declared_length() const { return rotation ? rotation->declared_length() : 0; }
 
-  int64_t prefill_chunk() const;  ///< tokens computed at once: the option, or what suits the backend
+  int64_t prefill_chunk()
+      const;  ///< tokens computed at once: the option, or what suits the backend
 
   /// Throws out_of_range unless `n_more` tokens fit, invalid_argument unless every id is one.
   void check_room(int64_t n_more) const;

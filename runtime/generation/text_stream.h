@@ -1,5 +1,5 @@
-// The text of an output as its tokens come, in whole UTF-8 characters: a character spelled in several
-// byte tokens appears with the last of them.
+// The text of an output as its tokens come, in whole UTF-8 characters: a character spelled in
+// several byte tokens appears with the last of them.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,8 @@ class Tokenizer;
 
 class TextStream {
  public:
-  explicit TextStream(std::shared_ptr<const Tokenizer> tokenizer) : tokenizer_(std::move(tokenizer)) {}
+  explicit TextStream(std::shared_ptr<const Tokenizer> tokenizer)
+      : tokenizer_(std::move(tokenizer)) {}
 
   /// What the next token adds.
   std::string add(int32_t id);

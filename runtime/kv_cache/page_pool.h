@@ -31,7 +31,8 @@ class PageRef {
 
   void* memory() const { return page_->memory; }
 
-  /// Whether another sequence reads this page. Acquires: once it is false, the others' reads are over.
+  /// Whether another sequence reads this page. Acquires: once it is false, the others' reads are
+  /// over.
   bool is_shared() const { return page_->n_refs.load(std::memory_order_acquire) > 1; }
 
  private:

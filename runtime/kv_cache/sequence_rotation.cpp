@@ -13,12 +13,12 @@ namespace okapi {
 
 namespace {
 
-/// Logs of factors relative to the reference stay within this: e^24 = 3e10 leaves float32 ample room
-/// for the vectors it multiplies.
+/// Logs of factors relative to the reference stay within this: e^24 = 3e10 leaves float32 ample
+/// room for the vectors it multiplies.
 constexpr double kMostExponent = 24;
 
-/// Keys whose factor relative to the reference is smaller are left at 0: even the largest query factor
-/// leaves them below e^-40 of their size, and subnormal numbers are slow.
+/// Keys whose factor relative to the reference is smaller are left at 0: even the largest query
+/// factor leaves them below e^-40 of their size, and subnormal numbers are slow.
 constexpr double kLeastExponent = -64;
 
 /// Positions by which the magnitudes of two layers are compared, see group_layers().
@@ -103,16 +103,16 @@ std::string SequenceRotation::magnitude_key(int64_t layer) const {
 }
 
 bool SequenceRotation::gives_the_same_as(const SequenceRotation& other) const {
-  const bool same_positions =
-      positions_ == other.positions_ ||
-      (positions_ && other.positions_ && *positions_ == *other.positions_);
+  const bool same_positions = positions_ == other.positions_ ||
+                              (positions_ && other.positions_ && *positions_ == *other.positions_);
   if (!same_positions || group_of_layer_ != other.group_of_layer_) return false;
   for (size_t i = 0; i < groups_.size(); ++i) {
     const RopeTable& mine = groups_[i].table;
     const RopeTable& theirs = other.groups_[i].table;
     if (!(mine == theirs)) return false;
     // Keys are cached raw under magnitudes, but values and deeper layers are not free of them.
-    if (has_magnitudes_ && magnitude_key(groups_[i].layer) != other.magnitude_key(other.groups_[i].layer)) {
+    if (has_magnitudes_ &&
+        magnitude_key(groups_[i].layer) != other.magnitude_key(other.groups_[i].layer)) {
       return false;
     }
   }
@@ -145,7 +145,8 @@ int64_t SequenceRotation::longest_step(int64_t n_cached, int64_t n_new) const {
     const auto n_pairs = group.table.inv_freq.size();
     std::vector<double> log_q;
     std::vector<double> log_k;
-    log_magnitudes(*spec_.rope, geometry_of(group.layer), positions_of(n_cached, n_new), log_q, log_k);
+    log_magnitudes(*spec_.rope, geometry_of(group.layer), positions_of(n_cached, n_new), log_q,
+                   log_k);
     for (int64_t row = 1; row < longest; ++row) {
       for (size_t pair = 0; pair < n_pairs; ++pair) {
         const size_t at = static_cast<size_t>(row) * n_pairs + pair;
@@ -175,7 +176,8 @@ bool SequenceRotation::reference_serves(const Group& group, int64_t n_cached, in
   const size_t n_pairs = group.reference.size();
   std::vector<double> log_q;
   std::vector<double> log_k;
-  log_magnitudes(*spec_.rope, geometry_of(group.layer), positions_of(n_cached, n_new), log_q, log_k);
+  log_magnitudes(*spec_.rope, geometry_of(group.layer), positions_of(n_cached, n_new), log_q,
+                 log_k);
   for (size_t i = 0; i < log_q.size(); ++i) {
     const double reference = group.reference[i % n_pairs];
     if (std::fabs(log_q[i] - reference) > kMostExponent || log_k[i] + reference > kMostExponent) {
@@ -193,8 +195,8 @@ void SequenceRotation::prepare_own_rows(Group& group, int64_t n_cached, int64_t 
     group.n_rows = std::min(group.n_rows, n_cached);
     if (!reference_serves(group, n_cached, n_new)) {
       std::vector<double> unused;
-      log_magnitudes(*spec_.rope, geometry_of(group.layer), positions_of(n_cached, 1), group.reference,
-                     unused);
+      log_magnitudes(*spec_.rope, geometry_of(group.layer), positions_of(n_cached, 1),
+                     group.reference, unused);
       group.n_rows = 0;
     }
   }
@@ -202,9 +204,9 @@ void SequenceRotation::prepare_own_rows(Group& group, int64_t n_cached, int64_t 
   make_room(group, n_needed, stream);
 
   // Without magnitudes rows are filled ahead of need; with them the reference may yet move.
-  const int64_t n_filled =
-      has_magnitudes_ ? n_needed
-                      : std::min(group.query_rows->capacity(), static_cast<int64_t>(positions_->size()));
+  const int64_t n_filled = has_magnitudes_ ? n_needed
+                                           : std::min(group.query_rows->capacity(),
+                                                      static_cast<int64_t>(positions_->size()));
   fill_rows(group, group.n_rows, n_filled - group.n_rows, stream);
   group.n_rows = n_filled;
 }
@@ -213,7 +215,8 @@ void SequenceRotation::make_room(Group& group, int64_t n_needed, Stream& stream)
   if (group.query_rows && group.query_rows->capacity() >= n_needed) return;
   const auto n_pairs = static_cast<int64_t>(group.table.inv_freq.size());
   const auto grown = [&](const std::shared_ptr<RotationRows>& rows) {
-    auto larger = std::make_shared<RotationRows>(spec_.backend, rotation_capacity(n_needed), n_pairs);
+    auto larger =
+        std::make_shared<RotationRows>(spec_.backend, rotation_capacity(n_needed), n_pairs);
     if (rows) larger->copy_from(*rows, group.n_rows, stream);
     return larger;
   };

@@ -2,9 +2,10 @@
 // keys are cached rotated or raw.
 //
 // Magnitudes (xPos) are factors exp(log) on each pair of a query or key, and leave the range of
-// float32 at long contexts, while their product in a score does not. So keys are cached raw, and the
-// factors are taken relative to a reference, the query's log r of a token near the ones computed now:
-// query m gets exp(lq[m] - r), key n gets exp(lk[n] + r); the product is exp(lq[m] + lk[n]) as ever.
+// float32 at long contexts, while their product in a score does not. So keys are cached raw, and
+// the factors are taken relative to a reference, the query's log r of a token near the ones
+// computed now: query m gets exp(lq[m] - r), key n gets exp(lk[n] + r); the product is exp(lq[m] +
+// lk[n]) as ever.
 #pragma once
 
 #include <cstdint>
@@ -72,9 +73,9 @@ class SequenceRotation {
 
     std::shared_ptr<const RotationRows> counted_rows;  ///< of `counted`, as last prepared
     std::shared_ptr<RotationRows> query_rows;          ///< otherwise: rows of this sequence
-    std::shared_ptr<RotationRows> key_rows;            ///< the same as query_rows without magnitudes
-    int64_t n_rows = 0;                                ///< filled
-    std::vector<double> reference;                     ///< [D/2] r above; empty: none yet
+    std::shared_ptr<RotationRows> key_rows;  ///< the same as query_rows without magnitudes
+    int64_t n_rows = 0;                      ///< filled
+    std::vector<double> reference;           ///< [D/2] r above; empty: none yet
   };
 
   bool is_counted() const { return positions_ == nullptr && !has_magnitudes_; }

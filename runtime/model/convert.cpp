@@ -11,10 +11,14 @@ namespace {
 
 float element_as_float(ConstTensorView tensor, int64_t index) {
   switch (tensor.dtype) {
-    case DType::f32: return static_cast<const float*>(tensor.data)[index];
-    case DType::f16: return float_of_f16(static_cast<const uint16_t*>(tensor.data)[index]);
-    case DType::bf16: return float_of_bf16(static_cast<const uint16_t*>(tensor.data)[index]);
-    default: throw Error(Code::internal, "only f32, f16 and bf16 tensors are converted").in("model");
+    case DType::f32:
+      return static_cast<const float*>(tensor.data)[index];
+    case DType::f16:
+      return float_of_f16(static_cast<const uint16_t*>(tensor.data)[index]);
+    case DType::bf16:
+      return float_of_bf16(static_cast<const uint16_t*>(tensor.data)[index]);
+    default:
+      throw Error(Code::internal, "only f32, f16 and bf16 tensors are converted").in("model");
   }
 }
 
@@ -22,9 +26,12 @@ float element_as_float(ConstTensorView tensor, int64_t index) {
 HostTensor same_shape(ConstTensorView tensor, DType dtype) {
   const int64_t* shape = tensor.shape;
   switch (tensor.rank) {
-    case 1: return HostTensor(dtype, {shape[0]});
-    case 2: return HostTensor(dtype, {shape[0], shape[1]});
-    default: throw Error(Code::internal, "weights have one or two dimensions").in("model");
+    case 1:
+      return HostTensor(dtype, {shape[0]});
+    case 2:
+      return HostTensor(dtype, {shape[0], shape[1]});
+    default:
+      throw Error(Code::internal, "weights have one or two dimensions").in("model");
   }
 }
 

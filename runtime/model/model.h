@@ -32,7 +32,8 @@ struct RopeGeometry;
 struct Weights;
 
 struct ModelOptions {
-  std::optional<DType> dtype;  ///< of the matrices in memory, f32 or bf16; none: bf16 if the file is
+  std::optional<DType>
+      dtype;  ///< of the matrices in memory, f32 or bf16; none: bf16 if the file is
   std::optional<PairLayout> pair_layout;  ///< reads the weights as if their pairs lay so
   bool without_tokenizer = false;
   std::string config_file = "config.json";
@@ -42,8 +43,8 @@ struct ModelOptions {
 
 class Model : public std::enable_shared_from_this<Model> {
  public:
-  /// A Hugging Face folder. Throws not_found, data_loss, invalid_argument, unimplemented, each naming
-  /// file and field; cancelled.
+  /// A Hugging Face folder. Throws not_found, data_loss, invalid_argument, unimplemented, each
+  /// naming file and field; cancelled.
   static std::shared_ptr<Model> load(std::shared_ptr<RuntimeContext> context,
                                      const std::filesystem::path& folder,
                                      const ModelOptions& options = {});

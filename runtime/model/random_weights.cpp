@@ -77,8 +77,9 @@ void fill_in_parallel(const NormalFill& fill, int64_t count, int n_threads) {
   const int64_t n_parts = std::clamp<int64_t>(count / kWorthAThread, 1, n_threads);
   std::vector<std::jthread> workers;
   for (int64_t part = 1; part < n_parts; ++part) {
-    workers.emplace_back(
-        [&fill, count, part, n_parts] { fill.range(count * part / n_parts, count * (part + 1) / n_parts); });
+    workers.emplace_back([&fill, count, part, n_parts] {
+      fill.range(count * part / n_parts, count * (part + 1) / n_parts);
+    });
   }
   fill.range(0, count / n_parts);
 }

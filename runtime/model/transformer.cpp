@@ -13,8 +13,8 @@ RotaryView rows_of(const RotaryView& rotation, int64_t first, int64_t n) {
   return rows;
 }
 
-/// What is left to attend once only some rows are wanted: each wanted row is a sequence of one query
-/// behind the keys before it, which the full rows have stored already.
+/// What is left to attend once only some rows are wanted: each wanted row is a sequence of one
+/// query behind the keys before it, which the full rows have stored already.
 std::vector<KvSequence> sequences_of_rows(std::span<const KvSequence> sequences,
                                           std::span<const int64_t> rows) {
   std::vector<KvSequence> narrowed;

@@ -37,8 +37,7 @@ class WeightsBuilder {
     weights->dtype = keep_;
 
     weights->embedding = matrix({"model.embed_tokens.weight"});
-    weights->output =
-        config_.tied_embeddings ? weights->embedding : matrix({"lm_head.weight"});
+    weights->output = config_.tied_embeddings ? weights->embedding : matrix({"lm_head.weight"});
     weights->final_norm = norm("model.norm.weight");
     for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
       weights->layers.push_back(build_layer(layer));
@@ -58,9 +57,9 @@ class WeightsBuilder {
     const auto name = [layer](const char* part) { return layer_tensor_name(layer, part); };
     LayerWeights weights;
     weights.input_norm = norm(name("input_layernorm"));
-    weights.qkv = matrix(
-        {name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")},
-        {config_.n_heads, config_.n_kv_heads, 0});
+    weights.qkv =
+        matrix({name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj")},
+               {config_.n_heads, config_.n_kv_heads, 0});
     weights.out = matrix({name("self_attn.o_proj")});
     weights.attention_norm = norm(name("post_attention_layernorm"));
     weights.gate_up = matrix({name("mlp.gate_proj"), name("mlp.up_proj")});

@@ -18,19 +18,19 @@
 namespace okapi {
 
 struct LayerWeights {
-  Tensor input_norm;                      ///< [C] f32
-  std::unique_ptr<PreparedWeight> qkv;    ///< [(H + 2K) D, C]
-  std::unique_ptr<PreparedWeight> out;    ///< [C, H D]
-  Tensor attention_norm;                  ///< [C] f32, of what the feed-forward part reads
+  Tensor input_norm;                        ///< [C] f32
+  std::unique_ptr<PreparedWeight> qkv;      ///< [(H + 2K) D, C]
+  std::unique_ptr<PreparedWeight> out;      ///< [C, H D]
+  Tensor attention_norm;                    ///< [C] f32, of what the feed-forward part reads
   std::unique_ptr<PreparedWeight> gate_up;  ///< [2F, C]
-  std::unique_ptr<PreparedWeight> down;   ///< [C, F]
+  std::unique_ptr<PreparedWeight> down;     ///< [C, F]
 };
 
 struct Weights {
   std::shared_ptr<const PreparedWeight> embedding;  ///< [V, C]
   std::shared_ptr<const PreparedWeight> output;     ///< [V, C]; `embedding` itself if tied
   std::vector<LayerWeights> layers;
-  Tensor final_norm;  ///< [C] f32
+  Tensor final_norm;         ///< [C] f32
   DType dtype = DType::f32;  ///< of the matrices
   uint64_t n_parameters = 0;
   uint64_t bytes = 0;
@@ -44,7 +44,7 @@ struct LentTensor {
 using WeightSource = std::function<LentTensor(const std::string& name)>;
 
 struct WeightOptions {
-  std::optional<DType> dtype;  ///< f32 or bf16; none: bf16 if the embedding is
+  std::optional<DType> dtype;                       ///< f32 or bf16; none: bf16 if the embedding is
   PairLayout pair_layout = PairLayout::half_split;  ///< how pairs lie in the source's q and k
   std::function<void(int64_t bytes_done, int64_t bytes_total)> progress;
   const CancelToken* cancel = nullptr;

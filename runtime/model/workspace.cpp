@@ -17,9 +17,7 @@ TensorView Workspace::buffer(Buffer name, int64_t rows, int64_t columns, DType d
 }
 
 WorkspacePool::Lease::Lease(WorkspacePool& pool, std::unique_ptr<Workspace> workspace)
-    : pool_(pool),
-      workspace_(std::move(workspace)),
-      n_exceptions_(std::uncaught_exceptions()) {}
+    : pool_(pool), workspace_(std::move(workspace)), n_exceptions_(std::uncaught_exceptions()) {}
 
 WorkspacePool::Lease::~Lease() {
   if (std::uncaught_exceptions() > n_exceptions_) return;

@@ -26,8 +26,8 @@ class Workspace {
   Stream& stream() { return *stream_; }
   DType activation_dtype() const { return backend_->activation_dtype(); }
 
-  /// [rows, columns] of the named buffer; contents undefined if it had to grow. Earlier views of the
-  /// same buffer may then dangle.
+  /// [rows, columns] of the named buffer; contents undefined if it had to grow. Earlier views of
+  /// the same buffer may then dangle.
   TensorView buffer(Buffer name, int64_t rows, int64_t columns, DType dtype);
   TensorView buffer(Buffer name, int64_t rows, int64_t columns) {
     return buffer(name, rows, columns, activation_dtype());

@@ -1,5 +1,5 @@
-// Outputs: stop rules, what is heard of them, and what the session holds afterwards. The trained model
-// of the project answers, so that texts are real.
+// Outputs: stop rules, what is heard of them, and what the session holds afterwards. The trained
+// model of the project answers, so that texts are real.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

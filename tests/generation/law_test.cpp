@@ -35,7 +35,8 @@ std::vector<std::string> specs() {
   std::vector<std::string> specs = {
       "linear:scale=4 | truncated:length=32",
       "yarn:scale=4 | xpos:scale_base=64",
-      "xpos:scale_base=2",  // magnitudes e^90 within the sequence: past float32 if taken at face value
+      "xpos:scale_base=2",  // magnitudes e^90 within the sequence: past float32 if taken at face
+                            // value
       "dynamic_ntk:scale=2 | xpos:scale_base=16",
       "randomized:kind=subset,max=4096",
   };

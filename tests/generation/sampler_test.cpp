@@ -19,9 +19,10 @@ std::map<int32_t, int> counts_of(Sampler& sampler, const std::vector<float>& log
   return counts;
 }
 
-/// Pearson's statistic against the given probabilities; its 99.99 % quantile at 4 degrees of freedom
-/// is 23.5 (tables of chi squared), at 2 degrees 18.4.
-double chi_squared(const std::map<int32_t, int>& counts, const std::map<int32_t, double>& expected) {
+/// Pearson's statistic against the given probabilities; its 99.99 % quantile at 4 degrees of
+/// freedom is 23.5 (tables of chi squared), at 2 degrees 18.4.
+double chi_squared(const std::map<int32_t, int>& counts,
+                   const std::map<int32_t, double>& expected) {
   double statistic = 0;
   for (const auto& [id, probability] : expected) {
     const double wanted = probability * kDraws;
@@ -36,8 +37,8 @@ double chi_squared(const std::map<int32_t, int>& counts, const std::map<int32_t,
 }
 
 // Probabilities of these logits at temperature 1: .1 .2 .3 .15 .25.
-const std::vector<float> kLogits = {std::log(0.1F), std::log(0.2F), std::log(0.3F),
-                                    std::log(0.15F), std::log(0.25F)};
+const std::vector<float> kLogits = {std::log(0.1F), std::log(0.2F), std::log(0.3F), std::log(0.15F),
+                                    std::log(0.25F)};
 
 TEST(SamplerTest, GreedyTakesTheLargestAndTheLowestIdOnATie) {
   Sampler sampler({});
@@ -50,9 +51,9 @@ TEST(SamplerTest, GreedyTakesTheLargestAndTheLowestIdOnATie) {
 
 TEST(SamplerTest, TemperatureOneDrawsFromTheSoftmax) {
   Sampler sampler({.temperature = 1, .seed = 1});
-  EXPECT_LT(chi_squared(counts_of(sampler, kLogits),
-                        {{0, .1}, {1, .2}, {2, .3}, {3, .15}, {4, .25}}),
-            23.5);
+  EXPECT_LT(
+      chi_squared(counts_of(sampler, kLogits), {{0, .1}, {1, .2}, {2, .3}, {3, .15}, {4, .25}}),
+      23.5);
 }
 
 // At temperature t probabilities are p^(1/t), normalised: here p squared over .225.
@@ -68,8 +69,9 @@ TEST(SamplerTest, TemperatureSharpens) {
 
 TEST(SamplerTest, TopKKeepsTheLikeliest) {
   Sampler sampler({.temperature = 1, .top_k = 3, .seed = 3});
-  EXPECT_LT(chi_squared(counts_of(sampler, kLogits), {{1, .2 / .75}, {2, .3 / .75}, {4, .25 / .75}}),
-            18.4);
+  EXPECT_LT(
+      chi_squared(counts_of(sampler, kLogits), {{1, .2 / .75}, {2, .3 / .75}, {4, .25 / .75}}),
+      18.4);
 }
 
 // .3 + .25 reach .5; .3 alone does not.
@@ -80,11 +82,13 @@ TEST(SamplerTest, TopPKeepsTheSmallestSetThatReachesIt) {
   EXPECT_EQ(counts_of(narrow, kLogits), (std::map<int32_t, int>{{2, kDraws}}));
 }
 
-// Among the four of top_k probabilities are .2 .3 .15 .25 over .9; .3 + .25 are .61 of it, + .2 .83.
+// Among the four of top_k probabilities are .2 .3 .15 .25 over .9; .3 + .25 are .61 of it, + .2
+// .83.
 TEST(SamplerTest, TopPAppliesToWhatTopKLeaves) {
   Sampler sampler({.temperature = 1, .top_k = 4, .top_p = 0.7F, .seed = 5});
-  EXPECT_LT(chi_squared(counts_of(sampler, kLogits), {{1, .2 / .75}, {2, .3 / .75}, {4, .25 / .75}}),
-            18.4);
+  EXPECT_LT(
+      chi_squared(counts_of(sampler, kLogits), {{1, .2 / .75}, {2, .3 / .75}, {4, .25 / .75}}),
+      18.4);
 }
 
 TEST(SamplerTest, ForbiddenTokensLeaveTheirShareToTheOthers) {

@@ -1,8 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <chrono>
+#include <cmath>
 #include <thread>
 
 #include "runtime/base/error.h"
@@ -54,7 +54,8 @@ std::vector<int32_t> concat(std::span<const int32_t> a, std::span<const int32_t>
 
 TEST(SessionTest, ForksGoTheirOwnWays) {
   // The prefix ends within a page, so that both write into what they share.
-  const std::vector<int32_t> prefix = random_ids(small_model()->kv_layout().page_tokens + 5, kVocab, 1);
+  const std::vector<int32_t> prefix =
+      random_ids(small_model()->kv_layout().page_tokens + 5, kVocab, 1);
   const std::vector<int32_t> left = random_ids(9, kVocab, 2);
   const std::vector<int32_t> right = random_ids(70, kVocab, 3);
   const auto session = make_session();
@@ -187,10 +188,12 @@ TEST(SessionTest, FailedBatchChangesNoSession) {
   EXPECT_FALSE(a->logits().empty());
 
   batch = {a.get(), a.get()};
-  EXPECT_EQ(error_of([&] { Session::advance_batch(batch, tokens); }).code(), Code::invalid_argument);
+  EXPECT_EQ(error_of([&] { Session::advance_batch(batch, tokens); }).code(),
+            Code::invalid_argument);
   tokens = {ids, {}};
   batch = {a.get(), b.get()};
-  EXPECT_EQ(error_of([&] { Session::advance_batch(batch, tokens); }).code(), Code::invalid_argument);
+  EXPECT_EQ(error_of([&] { Session::advance_batch(batch, tokens); }).code(),
+            Code::invalid_argument);
 }
 
 TEST(SessionTest, SessionsOfOneModelRunInParallel) {

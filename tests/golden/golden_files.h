@@ -23,7 +23,9 @@ class Expected {
  public:
   explicit Expected(const std::string& name) : file_(SafetensorsFile::open(golden(name))) {}
 
-  std::vector<float> floats(const std::string& name) const { return values<float>(name, DType::f32); }
+  std::vector<float> floats(const std::string& name) const {
+    return values<float>(name, DType::f32);
+  }
   std::vector<double> doubles(const std::string& name) const {
     return values<double>(name, DType::f64);
   }

@@ -97,8 +97,7 @@ LinesResult check_lines(const std::shared_ptr<const Model>& model, const Json& a
   if (follow) options.rope_length = kRopeLengthFollow;
   LinesResult result;
   for (size_t begin = 0; begin < prompts.size(); begin += kAtOnce) {
-    const auto group =
-        std::span(prompts).subspan(begin, std::min(kAtOnce, prompts.size() - begin));
+    const auto group = std::span(prompts).subspan(begin, std::min(kAtOnce, prompts.size() - begin));
     const auto outputs = generate_together(model, group, options);
     for (size_t i = 0; i < group.size(); ++i) {
       const auto wanted = group[i].answer->at("output_ids").get<std::vector<int32_t>>();

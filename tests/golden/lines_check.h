@@ -13,8 +13,8 @@
 namespace okapi::test {
 
 struct LinesResult {
-  int n_checked = 0;         ///< prompts whose smallest gap leaves no doubt
-  int n_different = 0;       ///< of these, how many got other tokens
+  int n_checked = 0;    ///< prompts whose smallest gap leaves no doubt
+  int n_different = 0;  ///< of these, how many got other tokens
   std::string first_difference;
   int n_correct = 0;
   int n_prompts = 0;

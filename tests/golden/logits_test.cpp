@@ -1,5 +1,6 @@
 // Logits against those of transformers, and of the Giraffe authors' frequencies in float64: see
-// tests/data/golden/README.md. The bound on the norm of the difference over the norm is the issue's.
+// tests/data/golden/README.md. The bound on the norm of the difference over the norm is the
+// issue's.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -86,8 +87,7 @@ TEST(GoldenLogits, ForwardPassIsThatOfTransformers) {
   for (size_t row = 0; row < n_rows; ++row) {
     const size_t n = ids.size() / n_rows;
     const auto session = Session::create(tiny_gqa(), {});
-    const std::vector<float> found =
-        logits_of_all(*session, std::span(ids).subspan(row * n, n), n);
+    const std::vector<float> found = logits_of_all(*session, std::span(ids).subspan(row * n, n), n);
     EXPECT_LT(relative_error(found, std::span(logits).subspan(row * found.size(), found.size())),
               kBound);
   }
@@ -171,7 +171,8 @@ TEST(GoldenLogits, SmallPassesGiveTheSame) {
 TEST(GoldenLogits, GreedyTokensAreThoseOfTransformers) {
   for (const std::string name : {"greedy.0", "greedy.1"}) {
     const std::vector<int32_t> ids = expected().ids(name);
-    // Where two logits lie closer than rounding reaches, another order of sums chooses another token.
+    // Where two logits lie closer than rounding reaches, another order of sums chooses another
+    // token.
     ASSERT_GT(expected().floats(name + ".min_gap").front(), 1e-3);
     constexpr size_t kPrompt = 12;
     GenerateOptions options;
@@ -210,10 +211,10 @@ TEST_P(TiedBf16, BothConfigurationSpellings) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, TiedBf16,
-    testing::Values(std::pair("config.json", "expected.safetensors"),
-                    std::pair("config.rope_scaling.json", "expected.rope_scaling.safetensors")));
+INSTANTIATE_TEST_SUITE_P(All, TiedBf16,
+                         testing::Values(std::pair("config.json", "expected.safetensors"),
+                                         std::pair("config.rope_scaling.json",
+                                                   "expected.rope_scaling.safetensors")));
 
 }  // namespace
 }  // namespace okapi::test

@@ -13,20 +13,32 @@ namespace okapi::test {
 class CopyingStream : public Stream {
  public:
   void synchronize() override {}
-  void upload(void* device, const void* host, size_t bytes) override { std::memcpy(device, host, bytes); }
-  void download(void* host, const void* device, size_t bytes) override { std::memcpy(host, device, bytes); }
+  void upload(void* device, const void* host, size_t bytes) override {
+    std::memcpy(device, host, bytes);
+  }
+  void download(void* host, const void* device, size_t bytes) override {
+    std::memcpy(host, device, bytes);
+  }
   void copy(void* to, const void* from, size_t bytes) override { std::memcpy(to, from, bytes); }
 
   void embed(const PreparedWeight&, std::span<const int32_t>, TensorView) override { refuse(); }
-  void add_rms_norm(TensorView, ConstTensorView, ConstTensorView, float, TensorView) override { refuse(); }
+  void add_rms_norm(TensorView, ConstTensorView, ConstTensorView, float, TensorView) override {
+    refuse();
+  }
   void linear(ConstTensorView, const PreparedWeight&, TensorView) override { refuse(); }
   void rotate_and_store(TensorView, int64_t, const KvLayout&, int64_t,
-                        std::span<const KvSequence>) override { refuse(); }
+                        std::span<const KvSequence>) override {
+    refuse();
+  }
   void attention(ConstTensorView, int64_t, const KvLayout&, int64_t, std::span<const KvSequence>,
-                 TensorView) override { refuse(); }
+                 TensorView) override {
+    refuse();
+  }
   void swiglu(ConstTensorView, TensorView) override { refuse(); }
   void log_loss(ConstTensorView, const PreparedWeight&, std::span<const int32_t>,
-                TensorView) override { refuse(); }
+                TensorView) override {
+    refuse();
+  }
   void gather_rows(ConstTensorView, std::span<const int64_t>, TensorView) override { refuse(); }
   void argmax(ConstTensorView, TensorView) override { refuse(); }
 
@@ -47,12 +59,12 @@ class CountingBackend : public Backend {
     if (n_until_empty > 0) --n_until_empty;
     ++n_allocations;
     ++n_alive;
-    return ::operator new(bytes, std::align_val_t{64});
+    return ::operator new (bytes, std::align_val_t{64});
   }
   void release(void* memory) noexcept override {
     if (memory == nullptr) return;
     --n_alive;
-    ::operator delete(memory, std::align_val_t{64});
+    ::operator delete (memory, std::align_val_t{64});
   }
   std::unique_ptr<PreparedWeight> prepare_weight(std::span<const ConstTensorView>, DType) override {
     throw std::logic_error("this backend only copies");

@@ -58,7 +58,9 @@ float at(const ConstTensorView& rows, int64_t row, int64_t pair) {
   return static_cast<const float*>(rows.data)[row * kPairs + pair];
 }
 
-double plain_frequency(int64_t pair) { return std::pow(10000.0, -2.0 * static_cast<double>(pair) / (2 * kPairs)); }
+double plain_frequency(int64_t pair) {
+  return std::pow(10000.0, -2.0 * static_cast<double>(pair) / (2 * kPairs));
+}
 
 TEST_F(SequenceRotationTest, RowsAreCosAndSinOfThePosition) {
   SequenceRotation rotation = make("plain");
@@ -98,7 +100,8 @@ TEST_F(SequenceRotationTest, GivenPositionsRotateInsteadOfCounting) {
 TEST_F(SequenceRotationTest, TemperatureAndGainReachTheScore) {
   SequenceRotation rotation = make("yarn:scale=4");
   const KvSequence sequence = described(rotation, 0, 1);
-  EXPECT_NEAR(at(sequence.query_rotation.cos, 0, 0), 0.1 * std::log(4.0) + 1, 1e-6);  // cos 0 times the gain
+  EXPECT_NEAR(at(sequence.query_rotation.cos, 0, 0), 0.1 * std::log(4.0) + 1,
+              1e-6);  // cos 0 times the gain
 }
 
 TEST_F(SequenceRotationTest, SequencesUnderEqualTablesShareTheirRows) {
@@ -119,7 +122,8 @@ TEST_F(SequenceRotationTest, LengthMattersOnlyWhereTheTableSaysSo) {
   EXPECT_FALSE(make("xpos:scale_base=8").gives_the_same_as(make("xpos:scale_base=9")));
 }
 
-// Whatever the reference, the product of a query's and a key's factor is zeta^((m - n) / scale_base).
+// Whatever the reference, the product of a query's and a key's factor is zeta^((m - n) /
+// scale_base).
 TEST_F(SequenceRotationTest, MagnitudesKeepTheirProductAtAnyLength) {
   constexpr double kScaleBase = 4;  // zeta_0^(1000/4) is e^-313: beyond float32 and nearly double
   SequenceRotation rotation = make("xpos:scale_base=4,gamma=0.4");
@@ -131,7 +135,8 @@ TEST_F(SequenceRotationTest, MagnitudesKeepTheirProductAtAnyLength) {
     for (int64_t pair = 0; pair < kPairs; ++pair) {
       const double zeta = (2.0 * static_cast<double>(pair) + 0.4 * 2 * kPairs) / (1.4 * 2 * kPairs);
       for (const int64_t query : {int64_t{0}, n_new / 2, n_new - 1}) {
-        for (int64_t key = std::max<int64_t>(0, n_cached + query - 20); key <= n_cached + query; ++key) {
+        for (int64_t key = std::max<int64_t>(0, n_cached + query - 20); key <= n_cached + query;
+             ++key) {
           // Length of a row's (cos, sin) is its factor.
           const double q = std::hypot(at(sequence.query_rotation.cos, query, pair),
                                       at(sequence.query_rotation.sin, query, pair));

@@ -67,7 +67,8 @@ TEST(ModelTest, RoundsToBf16WhenAsked) {
   options.dtype = DType::bf16;
   const auto rounded = Model::load(engine(), folder.path(), options);
   EXPECT_EQ(rounded->dtype(), DType::bf16);
-  const double error = relative_error(logits_of(rounded), logits_of(Model::load(engine(), folder.path())));
+  const double error =
+      relative_error(logits_of(rounded), logits_of(Model::load(engine(), folder.path())));
   EXPECT_GT(error, 1e-5);
   EXPECT_LT(error, 0.2);  // eight bits of fraction, through two layers
 }
@@ -99,7 +100,8 @@ TEST(ModelTest, ForcedPairLayoutPermutesQueriesAndKeys) {
   ModelOptions options;
   options.pair_layout = PairLayout::interleaved;
   const auto wanted = logits_of(Model::load(engine(), half_split.path()));
-  EXPECT_LT(relative_error(logits_of(Model::load(engine(), interleaved.path(), options)), wanted), 1e-6);
+  EXPECT_LT(relative_error(logits_of(Model::load(engine(), interleaved.path(), options)), wanted),
+            1e-6);
   EXPECT_GT(relative_error(logits_of(Model::load(engine(), interleaved.path())), wanted), 1e-2);
 }
 
@@ -120,8 +122,8 @@ TEST(ModelTest, NumbersAreThoseOfTheShape) {
   const TemporaryFolder folder;
   write_tiny_model(folder.path(), {});
   const auto model = Model::load(engine(), folder.path());
-  // Embedding and output; per layer q and o, k and v, three of the feed-forward part, two norms; the
-  // last norm.
+  // Embedding and output; per layer q and o, k and v, three of the feed-forward part, two norms;
+  // the last norm.
   const uint64_t layer = 2 * 64 * 64 + 2 * 32 * 64 + 3 * 176 * 64 + 2 * 64;
   EXPECT_EQ(model->n_parameters(), 2 * 512 * 64 + 2 * layer + 64);
   EXPECT_EQ(model->kv_bytes_per_token(), 2U * 2 * 2 * 16 * sizeof(float));

@@ -16,7 +16,8 @@ TEST(NormalQuantileTest, IsTheInverseOfTheDistribution) {
     EXPECT_NEAR(0.5 * std::erfc(-x / std::sqrt(2.0)) / probability, 1.0, 1e-12) << probability;
   }
   for (double probability = 0.01; probability < 1; probability += 0.01) {
-    EXPECT_NEAR(0.5 * std::erfc(-normal_quantile(probability) / std::sqrt(2.0)), probability, 1e-13);
+    EXPECT_NEAR(0.5 * std::erfc(-normal_quantile(probability) / std::sqrt(2.0)), probability,
+                1e-13);
   }
 }
 
@@ -59,7 +60,8 @@ TEST(RandomWeightsTest, AreNormalWithTheDeviationAndNormsAreOne) {
   }
   const auto n = static_cast<double>(x.size());
   const double variance = squares / n;
-  // Five standard errors: of the mean s/sqrt(n), the variance s^2 sqrt(2/n), the kurtosis sqrt(24/n).
+  // Five standard errors: of the mean s/sqrt(n), the variance s^2 sqrt(2/n), the kurtosis
+  // sqrt(24/n).
   EXPECT_NEAR(sum / n, 0, 5 * 0.02 / std::sqrt(n));
   EXPECT_NEAR(variance, 4e-4, 5 * 4e-4 * std::sqrt(2 / n));
   EXPECT_NEAR(fourth / n / (variance * variance), 3, 5 * std::sqrt(24 / n));
@@ -81,7 +83,8 @@ TEST(RandomWeightsTest, ThreadsDoNotChangeThem) {
   ModelConfig large = config();
   large.vocab_size = 5000;
   const auto one = random_weight_source(large, 5, 0.02, DType::f32, 1)("model.embed_tokens.weight");
-  const auto four = random_weight_source(large, 5, 0.02, DType::f32, 4)("model.embed_tokens.weight");
+  const auto four =
+      random_weight_source(large, 5, 0.02, DType::f32, 4)("model.embed_tokens.weight");
   EXPECT_EQ(values(one), values(four));
 }
 

@@ -27,7 +27,8 @@ inline const std::shared_ptr<RuntimeContext>& engine() {
   return context;
 }
 
-/// config.json of a small Llama for Model::random: two layers, grouped-query heads, sharp attention.
+/// config.json of a small Llama for Model::random: two layers, grouped-query heads, sharp
+/// attention.
 inline std::string small_config(int64_t vocab_size = 128, int64_t trained_length = 64) {
   return R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 48,
             "intermediate_size": 112, "num_hidden_layers": 3, "num_attention_heads": 6,
