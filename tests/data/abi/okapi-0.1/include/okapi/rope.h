@@ -86,7 +86,7 @@ OKAPI_API okapi_status okapi_rope_describe(const okapi_rope* rope, char* buffer,
 /// @param declared_length            tokens; 0: the trained length
 /// @param[out] inv_freq              f64 [capacity], radians per position of each pair; 0: does not
 ///                                   rotate
-/// @param[out] n_pairs               head_dim / 2
+/// @param[out] n_pairs               head_dim / 2; may be NULL
 /// @param[out] rotation_gain         multiplies cos and sin; may be NULL
 /// @param[out] attention_temperature divides q.k / sqrt(head_dim); may be NULL
 /// @return OKAPI_OK; OKAPI_OUT_OF_RANGE if capacity is less than n_pairs or there is no such layer;

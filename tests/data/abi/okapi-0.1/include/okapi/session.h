@@ -180,7 +180,8 @@ typedef struct okapi_generate_options {
 /// @param[out] n_ids        how many; never more than max_tokens
 /// @param[out] stop_reason  OKAPI_STOP_*; may be NULL
 /// @return OKAPI_OK; OKAPI_OUT_OF_RANGE if capacity is less than max_tokens; OKAPI_CANCELLED;
-///         otherwise as okapi_session_prefill(). Whatever ends the call, ids and n_ids tell what
+///         OKAPI_FAILED_PRECONDITION on stop_texts without a tokenizer; otherwise as
+///         okapi_session_prefill(). Whatever ends the call, ids and n_ids tell what
 ///         was generated until then; after a failure the cache is nevertheless as it was
 /// @note [session]
 /// @since 0.1
@@ -207,7 +208,7 @@ OKAPI_API int64_t okapi_session_n_tokens(const okapi_session* session);
 /// Their ids.
 ///
 /// @param[out] tokens    int32 [capacity]; NULL with capacity 0 asks for the number
-/// @param[out] n_tokens  how many there are
+/// @param[out] n_tokens  how many there are; may be NULL
 /// @return OKAPI_OK; OKAPI_OUT_OF_RANGE if they do not fit
 /// @note [session]
 /// @since 0.1

@@ -53,7 +53,7 @@ OKAPI_API void okapi_tokenizer_unref(okapi_tokenizer* tokenizer);
 /// @param text        UTF-8 [n_bytes], may hold NULs. Text that looks like a control token is text.
 /// @param add_bos     1: BOS first
 /// @param[out] ids    int32 [capacity]; NULL with capacity 0 asks for the number
-/// @param[out] n_ids  ids the text has
+/// @param[out] n_ids  ids the text has; may be NULL
 /// @return OKAPI_OK; OKAPI_OUT_OF_RANGE if they do not fit (the first `capacity` are written);
 ///         OKAPI_FAILED_PRECONDITION if BOS is asked for and there is none
 /// @note [thread-safe]
