@@ -14,7 +14,7 @@ int main(int, char** arguments) {
     options.batch_size = 3;
     options.results = okapi::Results::open(arguments[1]);
     const auto evaluation = okapi::Evaluation::create(
-        savanna_task({{"length", 400}, {"n_samples", 40}}), savanna(), options);
+        savanna_task({{"length", 200}, {"n_samples", 40}}), savanna(), options);
     okapi::RunOptions run;
     run.progress = [](int64_t done, int64_t) {
       const std::string line = std::to_string(done) + "\n";

@@ -52,7 +52,7 @@ Json samples_of(const std::filesystem::path& path) {
   EvaluationOptions options;
   options.results = Results::open(path);
   const auto evaluation =
-      Evaluation::create(savanna_task({{"length", 400}, {"n_samples", 40}}), savanna(), options);
+      Evaluation::create(savanna_task({{"length", 200}, {"n_samples", 40}}), savanna(), options);
   return comparable(evaluation->report());
 }
 

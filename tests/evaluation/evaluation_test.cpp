@@ -11,6 +11,7 @@
 
 #include "runtime/base/cancel.h"
 #include "runtime/base/error.h"
+#include "runtime/model/rotary/rope.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "tests/evaluation/savanna_lines.h"
 #include "tests/support/temporary_folder.h"
@@ -30,7 +31,7 @@ Error error_of(const std::function<void()>& body) {
   return {Code::ok, ""};
 }
 
-const Json kSmall = {{"length", 256}, {"n_samples", 6}};
+const Json kSmall = {{"length", 200}, {"n_samples", 6}};
 
 nlohmann::ordered_json report_of(const std::shared_ptr<const BoundTask>& task,
                                  const EvaluationOptions& options) {
@@ -39,14 +40,18 @@ nlohmann::ordered_json report_of(const std::shared_ptr<const BoundTask>& task,
   return evaluation->report();
 }
 
-// The savanna model answers all questions within its trained length (models/savanna-5m/README.md).
-TEST(EvaluationTest, TrainedModelAnswersWithinItsLength) {
-  const auto report = report_of(savanna_task({{"length", 400}, {"n_samples", 12}}), {});
-  EXPECT_EQ(report["metrics"][0]["name"], "correct");
-  EXPECT_EQ(report["metrics"][0]["value"], 1.0);
-  EXPECT_EQ(report["metrics"][0]["n"], 12);
-  // Wilson's bound for 12 of 12: 12 / (12 + 3.841459).
-  EXPECT_NEAR(report["metrics"][0]["low"].get<double>(), 12 / 15.841459, 1e-6);
+// The model's README: it answers up to its 512 tokens, and nothing past 1024. Of 12 questions one
+// or two may go wrong by chance (transformers' golden answers: none of 24 at 256 tokens, all of 24
+// at 2000).
+TEST(EvaluationTest, TrainedModelAnswersWithinItsLengthAndNotFarBeyond) {
+  const auto within = report_of(savanna_task({{"length", 256}, {"n_samples", 12}}), {});
+  EXPECT_EQ(within["metrics"][0]["name"], "correct");
+  EXPECT_EQ(within["metrics"][0]["n"], 12);
+  EXPECT_GE(within["metrics"][0]["value"], 10.0 / 12);
+  const auto beyond = report_of(savanna_task({{"length", 2048}, {"n_samples", 4}}), {});
+  EXPECT_EQ(beyond["metrics"][0]["value"], 0.0);
+  // Wilson's bound for 0 of 4: 3.841459 / (4 + 3.841459).
+  EXPECT_NEAR(beyond["metrics"][0]["high"].get<double>(), 3.841459 / 7.841459, 1e-6);
 }
 
 TEST(EvaluationTest, ReportHasSamplesInTheOrderOfTheItems) {
@@ -62,14 +67,14 @@ TEST(EvaluationTest, ReportHasSamplesInTheOrderOfTheItems) {
     EXPECT_TRUE(sample["correct"].is_boolean());
     EXPECT_TRUE(sample["parsed"].is_number_integer());
     EXPECT_EQ(sample["stop_reason"], "length");
-    EXPECT_EQ(sample["attributes"]["length"], 256);
+    EXPECT_EQ(sample["attributes"]["length"], 200);
     // Prompt and output together: the default declared length.
     EXPECT_EQ(sample["declared_length"], sample["n_prompt_tokens"].get<int64_t>() + 8);
     EXPECT_EQ(sample["table_sha256"].get<std::string>().size(), 64);
     const PreparedItem item = task->item(i);
     EXPECT_EQ(sample["prompt_sha256"], hash_of_prompt(item.prompt, item.ids));
   }
-  EXPECT_EQ(report["groups"]["length"][0]["value"], 256);
+  EXPECT_EQ(report["groups"]["length"][0]["value"], 200);
   EXPECT_EQ(report["groups"]["length"][0]["metrics"][0]["n"], 6);
   EXPECT_GE(report["groups"]["depth_decile"].size(), 1);
   const auto& identity = report["run"]["identity"];
@@ -77,9 +82,9 @@ TEST(EvaluationTest, ReportHasSamplesInTheOrderOfTheItems) {
                           "rope_tables_sha256", "rope_plugins", "task"}) {
     EXPECT_TRUE(identity.contains(key)) << key;
   }
-  EXPECT_EQ(identity["rope"], "plain");
+  EXPECT_EQ(identity["rope"], savanna()->rope()->canonical());
   EXPECT_EQ(identity["task"]["seed"], 1);
-  EXPECT_EQ(identity["task"]["parameters"]["length"], 256);
+  EXPECT_EQ(identity["task"]["parameters"]["length"], 200);
   EXPECT_EQ(report["run"]["sha256"].get<std::string>().size(), 64);
 }
 
@@ -258,7 +263,7 @@ TEST(EvaluationTest, DescribesItsEffectiveOptions) {
   EvaluationOptions options;
   options.rope_length = kRopeLengthFollow;
   const Json description = Evaluation::create(savanna_task(kSmall), savanna(), options)->describe();
-  EXPECT_EQ(description["rope"], "plain");
+  EXPECT_EQ(description["rope"], savanna()->rope()->canonical());
   EXPECT_EQ(description["rope_length"], "follow");
   EXPECT_EQ(description["n_items"], 6);
   EXPECT_TRUE(description["results"].is_null());
