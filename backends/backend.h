@@ -134,6 +134,8 @@ class Stream {
   virtual void argmax(ConstTensorView x, TensorView ids) = 0;
 };
 
+class TrainingBackend;  // backends/training.h
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -159,6 +161,9 @@ class Backend {
       std::span<const ConstTensorView> row_blocks, DType keep) = 0;
 
   virtual std::unique_ptr<Stream> create_stream() = 0;
+
+  /// What training needs beyond this, see backends/training.h; null where the backend has none.
+  virtual TrainingBackend* training() { return nullptr; }
 
   /// Ceilings of this device, measured now with this backend's thread limit: a product [m, k] x [k,
   /// n] with the weight laid out as the library likes best, and the rate at which `bytes` are read
