@@ -3,11 +3,34 @@
 #pragma once
 
 #include <omp.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <cstdint>
 
 namespace okapi::cpu {
+
+/// Signals wait until an operation is over: oneDNN's AVX2 product moves the stack pointer into a
+/// buffer on the heap, and a handler that runs then writes over what lies before that buffer (seen
+/// with 2.6: Ctrl-C, then an abort in free). Threads that OpenMP starts meanwhile take no signals
+/// at all. Faults are not held back.
+class SignalDelay {
+ public:
+  SignalDelay() {
+    sigset_t held;
+    sigfillset(&held);
+    for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) {
+      sigdelset(&held, fault);
+    }
+    pthread_sigmask(SIG_BLOCK, &held, &before_);
+  }
+  ~SignalDelay() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalDelay(const SignalDelay&) = delete;
+  SignalDelay& operator=(const SignalDelay&) = delete;
+
+ private:
+  sigset_t before_;
+};
 
 /// OpenMP's thread count is a setting of the calling thread, which oneDNN reads too. Every entry
 /// into the backend sets its own limit and gives the caller's back on return.
@@ -21,6 +44,7 @@ class ThreadLimit {
   ThreadLimit& operator=(const ThreadLimit&) = delete;
 
  private:
+  SignalDelay delay_;
   int before_;
 };
 
