@@ -180,4 +180,23 @@ std::vector<Trainer::NamedValues> Trainer::values() const {
   return result;
 }
 
+void Trainer::set_values(const std::vector<NamedValues>& values) {
+  Parameters& parameters = *state_->parameters;
+  for (const NamedValues& given : values) {
+    Parameter* parameter = parameters.find(given.name);
+    if (parameter == nullptr || parameter->shape != given.shape ||
+        static_cast<int64_t>(given.values.size()) != parameter->count()) {
+      throw Error(Code::invalid_argument, given.name + ": no tensor of this shape is trained")
+          .in("training")
+          .field(given.name);
+    }
+    const ConstTensorView view =
+        given.shape.size() == 1
+            ? ConstTensorView(given.values.data(), DType::f32, {given.shape[0]})
+            : ConstTensorView(given.values.data(), DType::f32, {given.shape[0], given.shape[1]});
+    parameters.upload(*parameter, view, *state_->stream);
+  }
+  parameters.refresh(*state_->stream);
+}
+
 }  // namespace okapi

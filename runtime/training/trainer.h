@@ -115,6 +115,9 @@ class Trainer {
   };
   std::vector<NamedValues> gradients(double* loss = nullptr);
   std::vector<NamedValues> values() const;
+  /// Replaces values by name; those of other tensors stay. Throws invalid_argument on a name or a
+  /// shape that is not trained.
+  void set_values(const std::vector<NamedValues>& values);
 
  private:
   explicit Trainer(std::unique_ptr<TrainerState> state);

@@ -70,7 +70,7 @@ void read_list(JsonFields& fields, const std::string& key, Read&& read) {
 }
 
 DType dtype_named(const std::string& name) { return name == "bf16" ? DType::bf16 : DType::f32; }
-const char* name_of(DType dtype) { return dtype == DType::bf16 ? "bf16" : "f32"; }
+const char* dtype_name(DType dtype) { return dtype == DType::bf16 ? "bf16" : "f32"; }
 
 std::vector<std::pair<int64_t, double>> read_steps(JsonFields& fields, const std::string& key) {
   const Json* list = fields.value(key);
@@ -354,13 +354,13 @@ Json TrainerConfig::json() const {
         {"floor", schedule.floor}}},
       {"data", data},
       {"recompute", recompute ? Json(*recompute) : Json("auto")},
-      {"base_dtype", base_dtype ? okapi::name_of(*base_dtype) : "auto"},
+      {"base_dtype", base_dtype ? dtype_name(*base_dtype) : "auto"},
       {"checkpoint",
        {{"folder", checkpoint.folder},
         {"every", checkpoint.every},
         {"keep", checkpoint.keep},
         {"keep_best", checkpoint.keep_best},
-        {"dtype", okapi::name_of(checkpoint.dtype)}}},
+        {"dtype", dtype_name(checkpoint.dtype)}}},
       {"evaluation",
        {{"every", evaluation.every},
         {"windows", evaluation.windows},

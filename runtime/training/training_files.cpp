@@ -8,6 +8,7 @@
 #include "runtime/base/error.h"
 #include "runtime/base/file.h"
 #include "runtime/base/sha256.h"
+#include "runtime/model/companion_files.h"
 #include "runtime/model/convert.h"
 #include "runtime/model/llama_tensors.h"
 #include "runtime/model/rope_to_config.h"
@@ -26,12 +27,6 @@ constexpr const char* kOptimizerFile = "okapi_optimizer.safetensors";
 constexpr const char* kStateFile = "okapi_training.json";
 constexpr const char* kFormat = "okapi.training/1";
 constexpr int64_t kMost = int64_t{1} << 60;
-constexpr size_t kMostTokenizerBytes = size_t{256} << 20;
-
-constexpr const char* kCompanions[] = {
-    "tokenizer.model",    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "vocab.json",         "merges.txt",     "added_tokens.json",     "generation_config.json",
-    "chat_template.jinja"};
 
 HostTensor host_copy(const ConstTensorView& view, TrainingStream& stream) {
   HostTensor values = view.rank == 1 ? HostTensor(DType::f32, {view.shape[0]})
@@ -101,10 +96,7 @@ void write_model_folder(const std::filesystem::path& folder, const Parameters& p
   written.erase("dtype");
   written["torch_dtype"] = dtype == DType::bf16 ? "bfloat16" : "float32";
   write_file_atomically(folder / "config.json", written.dump(2) + "\n");
-  for (const char* name : kCompanions) {
-    if (!std::filesystem::exists(base_folder / name)) continue;
-    write_file_atomically(folder / name, read_file(base_folder / name, kMostTokenizerBytes));
-  }
+  copy_companion_files(base_folder, folder);
 }
 
 void write_optimizer(const std::filesystem::path& folder, const Parameters& parameters,
