@@ -29,6 +29,7 @@ struct Inventory {
   uint64_t n_parameters = 0;
   uint64_t n_trained = 0;
   uint64_t n_trained_base = 0;
+  uint64_t n_multiplied = 0;  ///< trained weights that products have: not norms, not a lookup
   ParameterBytes bytes;
   TrainedNetwork network;  ///< whose views are empty, or not, but point nowhere
 };
@@ -88,6 +89,8 @@ class InventoryMaker {
     result_.n_parameters += n_all;
     result_.n_trained += n_trained;
     result_.n_trained_base += n_trained;
+    const bool is_looked_up = names.front() == "model.embed_tokens.weight";
+    if (!is_looked_up || model_.tied_embeddings) result_.n_multiplied += n_trained;
     TrainedMatrix view;
     if (n_trained == 0) {
       result_.bytes.frozen += n_all * size_of(base_dtype_);
@@ -140,6 +143,7 @@ class InventoryMaker {
         }
         (letter == 'A' ? branch.a_gradient : branch.b_gradient) = mark(1, 1);
         result_.n_trained += n;
+        result_.n_multiplied += n;
         result_.bytes.masters += n * sizeof(float);
         result_.bytes.gradients += n * sizeof(float);
         result_.bytes.moments += 2 * n * sizeof(float);
@@ -213,7 +217,7 @@ double backward_flops(const Inventory& inventory, const ModelConfig& model, cons
                            static_cast<double>(model.n_layers * model.n_heads * model.head_dim) *
                            static_cast<double>(length) / 2.0;
   const double products = forward_flops(model, lora, n_tokens, length) - attention;
-  return products + 2.0 * tokens * static_cast<double>(inventory.n_trained) + 2.5 * attention;
+  return products + 2.0 * tokens * static_cast<double>(inventory.n_multiplied) + 2.5 * attention;
 }
 
 std::string bytes_text(uint64_t bytes) {

@@ -265,6 +265,10 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
   const std::string base_dtype = word(fields, "base_dtype", {"auto", "f32", "bf16"}, "auto");
   if (base_dtype != "auto") config.base_dtype = dtype_named(base_dtype);
 
+  const std::string layout =
+      word(fields, "pair_layout", {"half_split", "interleaved"}, "half_split");
+  if (layout == "interleaved") config.pair_layout = PairLayout::interleaved;
+
   read_object(fields, "checkpoint",
               [&](JsonFields& checkpoint) { read_checkpoint(checkpoint, config.checkpoint); });
   read_object(fields, "evaluation", [&](JsonFields& evaluation) {
@@ -354,6 +358,7 @@ Json TrainerConfig::json() const {
         {"floor", schedule.floor}}},
       {"data", data},
       {"recompute", recompute ? Json(*recompute) : Json("auto")},
+      {"pair_layout", pair_layout == PairLayout::half_split ? "half_split" : "interleaved"},
       {"base_dtype", base_dtype ? dtype_name(*base_dtype) : "auto"},
       {"checkpoint",
        {{"folder", checkpoint.folder},

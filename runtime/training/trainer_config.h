@@ -51,6 +51,8 @@
 //                                     backward pass; auto: when a micro batch has 4096 tokens or
 //                                     more
 //   base_dtype  "auto"                of weights that are not trained: f32, bf16; auto: as the file
+//   pair_layout "half_split"          how rotary pairs lie in the rows of q and k: half_split or
+//               interleaved; files keep what they have
 //   checkpoint  {"folder": "", "every": 0, "keep": 2, "keep_best": true, "dtype": "f32"}
 //     folder    ""                    nothing is saved
 //     every     0                     steps; 0: at the end and when cancelled
@@ -73,6 +75,7 @@
 
 #include "backends/tensor_view.h"
 #include "runtime/base/json.h"
+#include "runtime/model/model_config.h"
 
 namespace okapi {
 
@@ -177,6 +180,7 @@ struct TrainerConfig {
   Json data;
   std::optional<bool> recompute;    ///< none: by length
   std::optional<DType> base_dtype;  ///< none: as the file
+  PairLayout pair_layout = PairLayout::half_split;
   CheckpointConfig checkpoint;
   EvaluationConfig evaluation;
   DivergenceConfig divergence;

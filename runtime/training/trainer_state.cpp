@@ -128,7 +128,7 @@ TrainerState::TrainerState(std::shared_ptr<RuntimeContext> runtime, TrainerConfi
   ParameterOptions options;
   options.trained = config.trained;
   options.base_dtype = config.base_dtype;
-  options.pair_layout = base.config.pair_layout;
+  options.pair_layout = config.pair_layout;
   options.adapter = adapter ? &*adapter : nullptr;
   parameters = std::make_unique<Parameters>(backend, base.config, base.source, options, *stream);
   optimizer = std::make_unique<Optimizer>(config.optimizer, config.groups, *parameters);

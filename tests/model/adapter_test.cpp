@@ -5,11 +5,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
+#include <set>
 
 #include "runtime/base/error.h"
 #include "runtime/base/file.h"
 #include "runtime/model/adapter_weights.h"
 #include "runtime/model/checkpoint.h"
+#include "runtime/model/merge_adapter.h"
 #include "runtime/model/safetensors.h"
 #include "tests/golden/golden_files.h"
 #include "tests/support/engine.h"
@@ -60,6 +63,18 @@ TEST(AdapterTest, BesideASessionItGivesPeftsLogits) {
             << folder << " in chunks of " << chunk;
       }
     }
+  }
+}
+
+TEST(AdapterTest, MergedItGivesPeftsLogits) {
+  const TemporaryFolder folder;
+  merge_adapter(golden("tiny-gqa"), peft("lora-final"), folder.path());
+  const auto model = Model::load(engine(), folder.path());
+  for (const size_t row : {0, 1}) {
+    const auto session = Session::create(model, {});
+    EXPECT_LT(relative_error(logits_of_all(*session, golden_ids(row), 48),
+                             golden_logits("logits.final", row)),
+              1e-4);
   }
 }
 

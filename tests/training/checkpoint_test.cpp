@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "runtime/base/error.h"
+#include "runtime/model/adapter.h"
 #include "runtime/model/checkpoint.h"
 #include "runtime/results/results.h"
 #include "tests/support/plugin_harness.h"

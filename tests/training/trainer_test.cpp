@@ -8,6 +8,10 @@
 #include <set>
 
 #include "runtime/base/error.h"
+#include "runtime/model/checkpoint.h"
+#include "runtime/model/convert.h"
+#include "runtime/model/permute_pairs.h"
+#include "runtime/model/safetensors.h"
 #include "tests/support/plugin_harness.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/training/windows.h"
@@ -413,7 +417,59 @@ TEST_F(TrainerTest, CancelLeavesTheStepUndone) {
   EXPECT_EQ(trainer->values()[0].values, other->values()[0].values);
 }
 
-// A model whose pairs are interleaved trains as its half-split twin does.
+// A model whose pairs are interleaved trains as its half-split twin does, and its file and adapter
+// keep the layout.
+TEST_F(TrainerTest, InterleavedPairsTrainAsTheirTwin) {
+  const TemporaryFolder twin;
+  make_trainer(run(), windows())->export_to(twin.path());
+  const Checkpoint checkpoint = Checkpoint::open(twin.path());
+  std::vector<HostTensor> permuted;
+  std::vector<std::pair<std::string, ConstTensorView>> tensors;
+  permuted.reserve(checkpoint.names().size());
+  for (const std::string& name : checkpoint.names()) {
+    ConstTensorView view = checkpoint.tensor(name);
+    const bool is_q = name.find("q_proj") != std::string::npos;
+    if (is_q || name.find("k_proj") != std::string::npos) {
+      permuted.push_back(
+          permute_pairs(view, is_q ? 6 : 2, 16, PairLayout::half_split, PairLayout::interleaved));
+      view = std::as_const(permuted.back()).view();
+    }
+    tensors.emplace_back(name, view);
+  }
+  const TemporaryFolder interleaved;
+  write_safetensors(interleaved.path() / "model.safetensors", tensors);
+  std::filesystem::copy_file(twin.path() / "config.json", interleaved.path() / "config.json");
+
+  for (const bool with_lora : {false, true}) {
+    Json config = run();
+    config.erase("init");
+    if (with_lora) config["lora"] = {{"rank", 3}};
+    config["model"] = twin.path().string();
+    const auto plain = make_trainer(config, windows());
+    config["model"] = interleaved.path().string();
+    config["pair_layout"] = "interleaved";
+    const auto other = make_trainer(config, windows());
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_EQ(plain->step().loss, other->step().loss) << with_lora;
+    }
+    const auto a = plain->values();
+    const auto b = other->values();
+    for (size_t i = 0; i < a.size(); ++i) {
+      const bool is_q = a[i].name.find("q_proj") != std::string::npos;
+      const bool is_k = a[i].name.find("k_proj") != std::string::npos;
+      const bool is_rotated = (is_q || is_k) && a[i].name.find("lora_A") == std::string::npos;
+      const ConstTensorView view(a[i].values.data(), DType::f32,
+                                 {a[i].shape[0], a[i].shape.size() > 1 ? a[i].shape[1] : 1});
+      const HostTensor wanted = is_rotated
+                                    ? permute_pairs(view, is_q ? 6 : 2, 16, PairLayout::half_split,
+                                                    PairLayout::interleaved)
+                                    : converted(view, DType::f32);
+      const auto* values = static_cast<const float*>(wanted.view().data);
+      EXPECT_EQ(std::vector<float>(values, values + view.count()), b[i].values) << a[i].name;
+    }
+  }
+}
+
 TEST_F(TrainerTest, FreshWeightsAreSeeded) {
   Json config = run();
   const auto one = make_trainer(config, windows())->values();
