@@ -79,13 +79,15 @@ std::filesystem::path TrainerState::save() {
     best_step = step;
     best_loss = *last_evaluation;
   }
+  // First: a run that goes on from this checkpoint says what came after it anew, not what came
+  // before.
+  flush_results();
   last_checkpoint = folder->write(step, [&](const std::filesystem::path& to) {
     export_to(to, /*merged=*/false);
     const bool with_masters = config.checkpoint.dtype != DType::f32;
     write_optimizer(to, *parameters, with_masters, *stream);
     write_state(to, saved_state());
   });
-  flush_results();
 
   if (config.checkpoint.keep > 0) {
     std::vector<int64_t> steps = folder->steps();
