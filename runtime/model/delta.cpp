@@ -67,7 +67,7 @@ void write_all(const std::filesystem::path& path, const ModelConfig& config,
                Make&& make) {
   const std::vector<TensorHeader> headers = headers_of(config, options.dtype);
   int64_t n_done = 0;
-  write_safetensors(
+  write_safetensors_by_part(
       path, headers,
       [&](const std::string& name, const FileWriter& write) {
         if (options.cancel != nullptr) options.cancel->check();

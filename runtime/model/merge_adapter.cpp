@@ -38,18 +38,18 @@ void merge_adapter(const std::filesystem::path& base_folder,
   });
 
   std::filesystem::create_directories(out);
-  write_safetensors(out / "model.safetensors", headers,
-                    [&](const std::string& name, const FileWriter& write) {
-                      const LentTensor lent = source(name);
-                      const DType wanted = dtype_of(name);
-                      const HostTensor other =
-                          lent.view.dtype == wanted ? HostTensor() : converted(lent.view, wanted);
-                      const ConstTensorView view =
-                          lent.view.dtype == wanted ? lent.view : other.view();
-                      write({static_cast<const std::byte*>(view.data),
-                             static_cast<size_t>(view.count()) * size_of(view.dtype)});
-                    },
-                    {{"format", "pt"}});
+  write_safetensors_by_part(
+      out / "model.safetensors", headers,
+      [&](const std::string& name, const FileWriter& write) {
+        const LentTensor lent = source(name);
+        const DType wanted = dtype_of(name);
+        const HostTensor other =
+            lent.view.dtype == wanted ? HostTensor() : converted(lent.view, wanted);
+        const ConstTensorView view = lent.view.dtype == wanted ? lent.view : other.view();
+        write({static_cast<const std::byte*>(view.data),
+               static_cast<size_t>(view.count()) * size_of(view.dtype)});
+      },
+      {{"format", "pt"}});
   copy_file_of_model(base_folder, out, "config.json");
   copy_companion_files(base_folder, out);
 }

@@ -80,7 +80,7 @@ struct TensorHeader {
 
 /// The same for tensors that are made one by one: `fill` writes the bytes of the one named, and
 /// need not hold the others.
-void write_safetensors(
+void write_safetensors_by_part(
     const std::filesystem::path& path, const std::vector<TensorHeader>& tensors,
     const std::function<void(const std::string& name, const FileWriter& write)>& fill,
     const std::map<std::string, std::string>& metadata = {});

@@ -67,7 +67,7 @@ const char* safetensors_name(DType dtype) {
   throw Error(Code::internal, "a dtype without a name");
 }
 
-void write_safetensors(
+void write_safetensors_by_part(
     const std::filesystem::path& path, const std::vector<TensorHeader>& tensors,
     const std::function<void(const std::string& name, const FileWriter& write)>& fill,
     const std::map<std::string, std::string>& metadata) {
@@ -130,7 +130,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
     write({static_cast<const std::byte*>(view.data),
            static_cast<size_t>(view.count()) * size_of(view.dtype)});
   };
-  write_safetensors(path, headers, fill, metadata);
+  write_safetensors_by_part(path, headers, fill, metadata);
 }
 
 }  // namespace okapi

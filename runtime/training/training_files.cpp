@@ -90,7 +90,7 @@ void write_model_folder(const std::filesystem::path& folder, const Parameters& p
     write({static_cast<const std::byte*>(view.data),
            static_cast<size_t>(view.count()) * size_of(view.dtype)});
   };
-  write_safetensors(folder / kModelFile, tensors, fill, {{"format", "pt"}});
+  write_safetensors_by_part(folder / kModelFile, tensors, fill, {{"format", "pt"}});
 
   Json written = config_with_rope(config, rope);
   written.erase("dtype");
@@ -118,7 +118,8 @@ void write_optimizer(const std::filesystem::path& folder, const Parameters& para
     write({static_cast<const std::byte*>(view.data),
            static_cast<size_t>(view.count()) * sizeof(float)});
   };
-  write_safetensors(folder / kOptimizerFile, tensors, fill, {{"format", "okapi.optimizer/1"}});
+  write_safetensors_by_part(folder / kOptimizerFile, tensors, fill,
+                            {{"format", "okapi.optimizer/1"}});
 }
 
 void read_parameters(const std::filesystem::path& folder, Parameters& parameters,

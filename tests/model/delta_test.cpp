@@ -20,6 +20,8 @@ using testing::HasSubstr;
 class DeltaTest : public testing::Test {
  protected:
   DeltaTest() {
+    std::filesystem::create_directory(base());
+    std::filesystem::create_directory(tuned());
     TinyModel model;
     model.n_layers = 1;
     model.with_tokenizer = true;

@@ -20,20 +20,20 @@ namespace {
 
 constexpr int64_t kSteps = 24;
 
-struct Run {
+struct Paths {
   std::filesystem::path model;
   std::filesystem::path folder;
   std::filesystem::path results;
 };
 
 /// Trains in a process of its own. `kill_after_ms` below 0: to the end. Returns its status.
-int train(const Run& run, int kill_after_ms) {
+int train(const Paths& paths, int kill_after_ms) {
   const pid_t child = fork();
   if (child == 0) {
     const int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
     dup2(nowhere, STDOUT_FILENO);
-    execl(OKAPI_TRAIN_UNTIL_KILLED, OKAPI_TRAIN_UNTIL_KILLED, run.model.c_str(), run.folder.c_str(),
-          run.results.c_str(), std::to_string(kSteps).c_str(), nullptr);
+    execl(OKAPI_TRAIN_UNTIL_KILLED, OKAPI_TRAIN_UNTIL_KILLED, paths.model.c_str(),
+          paths.folder.c_str(), paths.results.c_str(), std::to_string(kSteps).c_str(), nullptr);
     _exit(127);
   }
   if (kill_after_ms >= 0) {
@@ -45,8 +45,8 @@ int train(const Run& run, int kill_after_ms) {
   return status;
 }
 
-Json curve_of(const Run& run) {
-  const Json runs = Results::open(run.results, {.read_only = true})->training();
+Json curve_of(const Paths& paths) {
+  const Json runs = Results::open(paths.results, {.read_only = true})->training();
   EXPECT_EQ(runs.size(), 1U);
   Json curve = Json::array();
   for (const Json& step : runs.at(0).at("steps")) {
@@ -55,20 +55,20 @@ Json curve_of(const Run& run) {
   return curve;
 }
 
-std::string last_weights(const Run& run) {
-  return sha256_of_file(run.folder / "step-00000024" / "model.safetensors");
+std::string last_weights(const Paths& paths) {
+  return sha256_of_file(paths.folder / "step-00000024" / "model.safetensors");
 }
 
 TEST(KillTest, AnyMomentLosesNothingThatWasSaved) {
   const TemporaryFolder folder;
   const std::filesystem::path model = write_small_config(folder.path() / "model");
-  const Run whole{model, folder.path() / "whole", folder.path() / "whole.db"};
+  const Paths whole{model, folder.path() / "whole", folder.path() / "whole.db"};
   const auto begin = std::chrono::steady_clock::now();
   ASSERT_EQ(train(whole, -1), 0);
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(
       std::chrono::steady_clock::now() - begin);
 
-  const Run killed{model, folder.path() / "killed", folder.path() / "killed.db"};
+  const Paths killed{model, folder.path() / "killed", folder.path() / "killed.db"};
   Random random(static_cast<uint64_t>(OKAPI_N_KILLS));
   int n_killed = 0;
   for (int i = 0; i < OKAPI_N_KILLS; ++i) {

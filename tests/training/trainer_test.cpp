@@ -43,15 +43,17 @@ std::vector<std::vector<float>> values_after(const std::shared_ptr<Trainer>& tra
   return values;
 }
 
-TEST_F(TrainerTest, LearnsAPattern) {
+TEST_F(TrainerTest, LearnsWindowsByHeart) {
   Json config = run(60);
   config["optimizer"]["learning_rate"] = 1e-2;
-  const auto trainer = make_trainer(config, windows());
+  std::vector<TokenWindow> four;
+  for (int64_t i = 0; i < 4; ++i) four.push_back(windows()->window(i));
+  const auto trainer = make_trainer(config, std::make_shared<GivenWindows>(four));
   const double before = trainer->step().loss;
   double after = 0;
   for (int i = 1; i < 60; ++i) after = trainer->step().loss;
   EXPECT_GT(before, 4.0);  // ln 96 = 4.56: nothing is known yet
-  EXPECT_LT(after, before - 1.0);
+  EXPECT_LT(after, 1.0);
   EXPECT_THROW(static_cast<void>(trainer->step()), Error);  // all steps are done
 }
 
@@ -354,7 +356,7 @@ TEST_F(TrainerTest, EpochsCountTheWindows) {
 
 TEST_F(TrainerTest, ALossThatIsNoNumberStopsWithTheWindows) {
   Json config = run();
-  config["optimizer"] = {{"learning_rate", 1e15}, {"clip", 0}};
+  config["optimizer"] = {{"learning_rate", 1e12}, {"clip", 0}};
   config["divergence"] = {{"nats", 0}};
   const auto trainer = make_trainer(config, windows());
   static_cast<void>(trainer->step());
