@@ -214,7 +214,7 @@ class Opener {
     std::vector<WeightedSource> training;
     std::vector<std::shared_ptr<const WindowSource>> validation;
     for (size_t i = 0; i < config.mixture.size(); ++i) {
-      // A seed of its own, so that two entries of one dataset do not move in step.
+      // As the entries' datasets: a seed of its own each.
       const Opener opener(tokenizer_, host_, Random(seed_, i).next(), options_);
       WindowSources sources = opener.open(config.mixture[i]);
       training.push_back({config.mixture[i].weight, std::move(sources.training)});
