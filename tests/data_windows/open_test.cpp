@@ -253,6 +253,25 @@ TEST(OpenTest, TooMuchForMemorySaysWhatToDo) {
   EXPECT_THAT(error.full_message(), HasSubstr("okapi data prepare"));
 }
 
+TEST(OpenTest, ThreadsChangeNothing) {
+  const TemporaryFolder folder;
+  const Json config = jsonl_config(corpus(folder, 150));
+  DataOptions options;
+  const auto opened = [&](int n_threads) {
+    options.n_threads = n_threads;
+    return open_window_sources(config, savanna_tokenizer(), lines_host(), 1, options)
+        .training->describe()["tokens_sha256"];
+  };
+  EXPECT_EQ(opened(1), opened(4));
+
+  // Of several records that are wrong the first is named, whichever thread is faster.
+  const Json prompts = {{"dataset", "lines"}, {"length", 64}};
+  options.n_threads = 4;
+  const Error error = error_of(
+      [&] { open_window_sources(prompts, savanna_tokenizer(), lines_host(), 1, options); });
+  EXPECT_THAT(error.full_message(), HasSubstr("record 0:"));
+}
+
 TEST(OpenTest, OpeningCanBeWatchedAndStopped) {
   const TemporaryFolder folder;
   const auto path = corpus(folder, 50);
