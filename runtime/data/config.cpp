@@ -1,8 +1,10 @@
 #include "runtime/data/config.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "runtime/base/error.h"
+#include "runtime/base/random.h"
 #include "runtime/plugin_host/names.h"
 
 namespace okapi {
@@ -92,7 +94,9 @@ class Reader {
     for (size_t i = 0; i < entries.size(); ++i) {
       JsonPlace place = fields.place();
       place.path = fields.path_of("mixture") + "[" + std::to_string(i) + "]";
-      config.mixture.push_back(read(JsonFields(entries[i], place), inherited, true));
+      // A seed of its own, so that two entries of one dataset are not the same.
+      const Reader entry(Random(seed_, i).next(), use_);
+      config.mixture.push_back(entry.read(JsonFields(entries[i], place), inherited, true));
     }
   }
 

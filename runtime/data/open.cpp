@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/data/config.h"
 #include "runtime/data/document_maker.h"
+#include "runtime/data/make_documents.h"
 #include "runtime/data/mixture.h"
 #include "runtime/data/token_file.h"
 #include "runtime/data/windows.h"
@@ -71,7 +71,7 @@ class Opener {
     if (dataset->count() < 0) return open_endless(config, dataset, maker);
 
     MemoryTokens tokens(tokenizer_->vocab_size(), config.max_memory);
-    make_documents(*dataset, *maker, [&](const TokenDocument& document, int64_t record) {
+    make_documents(*dataset, *maker, options_, [&](const TokenDocument& document, int64_t record) {
       tokens.add(document, record);
     });
     const auto store = tokens.finish(dataset->name(), description_of(*dataset, *maker));
@@ -87,7 +87,7 @@ class Opener {
     }
     const DocumentMaker maker(tokenizer_, config.documents);
     write_token_file(path, tokenizer_->vocab_size(), [&](TokenStoreBuilder& builder) {
-      make_documents(*dataset, maker, [&](const TokenDocument& document, int64_t record) {
+      make_documents(*dataset, maker, options_, [&](const TokenDocument& document, int64_t record) {
         builder.add(document, record);
       });
       if (builder.index().records.empty()) {
@@ -102,24 +102,6 @@ class Opener {
   std::shared_ptr<const Dataset> open_dataset(const DataConfig& config) const {
     return host_.dataset(config.dataset)
         ->open(config.params, config.seed, tokenizer_functions(tokenizer_));
-  }
-
-  template <typename Add>
-  void make_documents(const Dataset& dataset, const DocumentMaker& maker, const Add& add) const {
-    for (int64_t record = 0; record < dataset.count(); ++record) {
-      if (options_.cancel != nullptr) options_.cancel->check();
-      const RecordData data = dataset.record(record);
-      try {
-        for (const TokenDocument& document : maker.documents(data)) add(document, record);
-      } catch (const Error& error) {
-        throw Error(error.code(),
-                    dataset.name() + ": record " + std::to_string(record) + ": " + error.message())
-            .in("data")
-            .field(error.field_name())
-            .because(error);
-      }
-      if (options_.progress) options_.progress(record + 1, dataset.count());
-    }
   }
 
   WindowSources open_tokens(const DataConfig& config) const {
@@ -214,7 +196,7 @@ class Opener {
     std::vector<WeightedSource> training;
     std::vector<std::shared_ptr<const WindowSource>> validation;
     for (size_t i = 0; i < config.mixture.size(); ++i) {
-      // A seed of its own, so that two entries of one dataset do not move in step.
+      // As the entries' datasets: a seed of its own each.
       const Opener opener(tokenizer_, host_, Random(seed_, i).next(), options_);
       WindowSources sources = opener.open(config.mixture[i]);
       training.push_back({config.mixture[i].weight, std::move(sources.training)});

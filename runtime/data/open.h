@@ -61,6 +61,7 @@ using DataProgress = std::function<void(int64_t done, int64_t total)>;
 struct DataOptions {
   DataProgress progress;                ///< may be empty
   const CancelToken* cancel = nullptr;  ///< may be null
+  int n_threads = 1;                    ///< that make records into tokens; changes nothing else
   std::string file;                     ///< where the configuration is from, for messages
 };
 

@@ -31,8 +31,8 @@ struct WindowOptions {
 /// Without those that would hold a single token, which predicts nothing; so none for n below 2.
 std::vector<int64_t> window_starts(int64_t n_tokens, int64_t length, int64_t overlap);
 
-/// Windows of the documents of a store. Those in which nothing is learned are left out, unless
-/// documents are packed.
+/// Windows of the documents of a store. The last of a document may be shorter than the others; none
+/// is padded. Those in which nothing is learned are left out, unless documents are packed.
 class StoreWindows : public WindowSource {
  public:
   /// `documents` are numbers of the store's; `seed` decides the order. Throws invalid_argument when
