@@ -36,6 +36,7 @@ std::shared_ptr<Trainer> open_trainer(const std::shared_ptr<RuntimeContext>& con
   DataOptions data_options;
   data_options.progress = options.progress;
   data_options.cancel = options.cancel;
+  data_options.n_threads = context->n_threads();
   const WindowSources sources = open_window_sources(config.data, tokenizer, context->plugin_host(),
                                                     config.seed, data_options);
 
