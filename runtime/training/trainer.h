@@ -89,7 +89,9 @@ class Trainer {
   void run(int64_t until = -1);
 
   /// Writes what was trained, without what it takes to go on: the model as a Hugging Face folder,
-  /// or the adapter as a peft folder. `merged`: the model with the adapter in it.
+  /// or the adapter as a peft folder; both, where tensors of the model were trained beside an
+  /// adapter (the model then without the adapter in it). `merged`: the model with the adapter in
+  /// it. The model's config.json has the evaluation rope.
   void export_to(const std::filesystem::path& folder, bool merged = false);
 
   void set_listener(TrainerListener listener);

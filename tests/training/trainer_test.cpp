@@ -246,6 +246,22 @@ TEST_F(TrainerTest, TiedEmbeddingsAreOneTensorWithBothGradients) {
   EXPECT_FALSE(names.contains("lm_head.weight"));
 }
 
+// Weights rounded to bf16 are the same to one part in 512, and so is what is learned beside them.
+TEST_F(TrainerTest, AdaptersTrainBesideABf16Base) {
+  Json config = run();
+  config["lora"] = {{"rank", 3}};
+  const auto wide = make_trainer(config, windows());
+  config["base_dtype"] = "bf16";
+  const auto narrow = make_trainer(config, windows());
+  EXPECT_LT(narrow->memory().frozen_weights, wide->memory().frozen_weights * 6 / 10);
+  for (int i = 0; i < 3; ++i) {
+    const TrainingStep a = wide->step();
+    const TrainingStep b = narrow->step();
+    EXPECT_NEAR(b.loss / a.loss, 1, 1e-2);
+    EXPECT_NEAR(b.gradient_norm / a.gradient_norm, 1, 5e-2);
+  }
+}
+
 TEST_F(TrainerTest, DropoutIsSeeded) {
   Json config = run();
   config["lora"] = {{"rank", 3}, {"dropout", 0.5}};
