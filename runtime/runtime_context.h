@@ -24,8 +24,8 @@ struct RuntimeOptions {
   std::string backend;   ///< "": the first of the build's list that opens
   int device_index = 0;  ///< which of several devices of the backend
   std::vector<std::filesystem::path> plugin_paths;  ///< searched before OKAPI_PLUGIN_PATH
-  std::filesystem::path
-      module_path;                 ///< holds backends/, plugins/, tokenizers/; "": beside this code
+  /// Holds backends/, plugins/ and tokenizers/; "": beside this code.
+  std::filesystem::path module_path;
   std::shared_ptr<Logger> logger;  ///< null: warnings and errors to standard error
 };
 

@@ -31,6 +31,19 @@ void check_subcommand(const CLI::App& app, int argc, char** argv) {
   }
 }
 
+// CLI11 asks for what is missing before it looks at what it does not know; a mistyped option is
+// often both, and its name says more.
+std::string message_of(const CLI::App& app, const CLI::ParseError& error) {
+  for (const CLI::App* command = &app; command != nullptr;) {
+    for (const std::string& word : command->remaining()) {
+      if (word.size() > 1 && word[0] == '-') return "unknown option " + word;
+    }
+    const std::vector<CLI::App*> chosen = command->get_subcommands();
+    command = chosen.empty() ? nullptr : chosen.front();
+  }
+  return error.what();
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Runs long-context experiments on Llama models.", "okapi");
   app.set_version_flag("--version", std::string("okapi ") + okapi_version_string());
@@ -62,7 +75,7 @@ int run(int argc, char** argv) {
   } catch (const CLI::Success& success) {  // --help, --version
     return app.exit(success);
   } catch (const CLI::ParseError& error) {
-    print_error(std::string(error.what()) + " (see okapi --help, and okapi SUBCOMMAND --help)");
+    print_error(message_of(app, error) + " (see okapi --help, and okapi SUBCOMMAND --help)");
     return kExitUsage;
   } catch (const UsageError& error) {
     print_error(error.message());

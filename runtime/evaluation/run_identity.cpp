@@ -30,7 +30,8 @@ std::string fingerprint(const Model& model, const Rope& rope) {
 
 Json rope_plugins(const Rope& rope) {
   Json plugins = Json::array();
-  for (const Json& scheme : rope.json()["schemes"]) {
+  const Json described = rope.json();
+  for (const Json& scheme : described.at("schemes")) {
     plugins.push_back(
         {{"id", scheme["id"]}, {"version", scheme["version"]}, {"sha256", scheme["sha256"]}});
   }

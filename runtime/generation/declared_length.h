@@ -4,13 +4,11 @@
 // length, and the law of session.h holds at that length. A sequence that outgrows it is computed
 // again from its token ids under the table of a new one:
 //
-//   given     the caller's number. Outgrown, it grows by a quarter, at least by 256 tokens, at
-//   least
-//             to what is needed, so that decoding on does not compute everything again at each
-//             token.
-//   auto      the first call's tokens, or what expect() announced: prompt and output together. It
-//             grows to what expect() announces later, or else like a given one.
-//   follow    the tokens so far, at every call: what a program without a cache computes.
+// - Given: the caller's number. Outgrown, it grows by a quarter, at least by 256 tokens and to what
+//   is needed, so that decoding on does not compute everything again at each token.
+// - Auto: the first call's tokens, or what expect() announced: prompt and output together. It grows
+//   to what expect() announces later, or else like a given one.
+// - Follow: the tokens so far, at every call: what a program without a cache computes.
 //
 // When the tables at both lengths are equal (dynamic NTK below the trained length, LongRoPE on the
 // same side of it) nothing is computed again.

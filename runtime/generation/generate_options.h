@@ -23,8 +23,8 @@ struct GenerateOptions {
   bool ignore_eos = false;   ///< EOS is a token like others
   uint64_t seed = 0;         ///< of the sampler
   std::vector<int32_t> stop_ids;  ///< the id that stops is part of the output
-  std::vector<std::string>
-      stop_texts;  ///< need a tokenizer; the output ends with the token that completes one
+  /// Need a tokenizer; the output ends with the token that completes one.
+  std::vector<std::string> stop_texts;
 
   /// Hears each token with the text it adds, whole UTF-8 characters only. False: stop.
   std::function<bool(int32_t id, std::string_view text)> on_token;

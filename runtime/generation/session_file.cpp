@@ -1,11 +1,10 @@
 // Sessions in files: the cache, its tokens and its scheme, in one safetensors file.
 //
-//   tokens [n] i32       ids held
-//   keys, values [n_layers, n_kv_heads, n_cached, head_dim]   of the cache's dtype; absent if it is
-//   empty positions [n] f64    if the caller gave them
+// - tokens [n] i32: ids held.
+// - keys, values [n_layers, n_kv_heads, n_cached, head_dim]: absent if the cache is empty.
+// - positions [n] f64: if the caller gave them.
 //
-// The metadata names the model by hash, the scheme with its parameters, the plugins, and the
-// options.
+// The metadata names the model by hash, the scheme with its parameters, the plugins, the options.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>

@@ -43,8 +43,8 @@ class SessionState {
   int64_t n_tokens() const { return static_cast<int64_t>(tokens.size()); }
   int64_t declared_length() const { return rotation ? rotation->declared_length() : 0; }
 
-  int64_t prefill_chunk()
-      const;  ///< tokens computed at once: the option, or what suits the backend
+  /// Tokens computed at once: the option, or what suits the backend.
+  int64_t prefill_chunk() const;
 
   /// Throws out_of_range unless `n_more` tokens fit, invalid_argument unless every id is one.
   void check_room(int64_t n_more) const;

@@ -240,8 +240,14 @@ void PluginHost::register_rope(std::string_view name, std::string_view parameter
         .in(kComponent)
         .field("name");
   }
-  ParamSchema parameters =
-      ParamSchema::parse(parameters_json.empty() ? "[]" : parameters_json, "rope." + key);
+  // What is damaged data in a plugin's file is a wrong argument here.
+  ParamSchema parameters = [&] {
+    try {
+      return ParamSchema::parse(parameters_json.empty() ? "[]" : parameters_json, "rope." + key);
+    } catch (const Error& error) {
+      throw Error(Code::invalid_argument, error.message()).in(kComponent).field("parameters_json");
+    }
+  }();
 
   const std::scoped_lock lock(mutex_);
   if (registered_.contains(key) || find("rope", name) != nullptr) {

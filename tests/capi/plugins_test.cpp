@@ -18,7 +18,8 @@ okapi::Json plugins_of(const okapi_runtime* runtime) {
 
 std::set<std::string> names_of(const okapi_runtime* runtime) {
   std::set<std::string> names;
-  for (const okapi::Json& plugin : plugins_of(runtime)["plugins"]) names.insert(plugin["name"]);
+  const okapi::Json found = plugins_of(runtime);
+  for (const okapi::Json& plugin : found.at("plugins")) names.insert(plugin["name"]);
   return names;
 }
 

@@ -53,9 +53,9 @@ TEST_F(TaskTest, ItemsAskForWhatIsScored) {
   const std::string expected = first["expected"].is_string()
                                    ? first["expected"].get<std::string>()
                                    : std::to_string(first["expected"].get<int64_t>());
-  EXPECT_EQ(score(task, 0, expected + ">")["correct"], 1.0);
-  EXPECT_EQ(score(task, 0, expected + "1>")["correct"], 0.0);
-  EXPECT_EQ(score(task, 0, "no number")["correct"], 0.0);
+  EXPECT_EQ(score(task, 0, expected + ">")["correct"], true);
+  EXPECT_EQ(score(task, 0, expected + "1>")["correct"], false);
+  EXPECT_EQ(score(task, 0, "no number")["correct"], false);
 }
 
 TEST_F(TaskTest, PromptsMayBeGiven) {
@@ -66,8 +66,8 @@ TEST_F(TaskTest, PromptsMayBeGiven) {
   });
   EXPECT_EQ(okapi_task_count(task.get()), 1);
   EXPECT_EQ(item(task, 0)["prompt"], "line a: 17\nline a:");
-  EXPECT_EQ(score(task, 0, " 17")["correct"], 1.0);
-  EXPECT_EQ(score(task, 0, " 71")["correct"], 0.0);
+  EXPECT_EQ(score(task, 0, " 17")["correct"], true);
+  EXPECT_EQ(score(task, 0, " 71")["correct"], false);
 }
 
 TEST_F(TaskTest, ADatasetMayBeGiven) {

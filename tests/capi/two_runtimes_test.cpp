@@ -18,7 +18,11 @@ struct Sink {
 void remember(const okapi_log_record* record, void* user_data) {
   auto* sink = static_cast<Sink*>(user_data);
   const std::lock_guard<std::mutex> lock(sink->mutex);
-  sink->messages.emplace_back(record->message);
+  std::string message = record->message;
+  for (uint64_t i = 0; i < record->n_fields; ++i) {
+    message.append(" ").append(record->fields[i].value);
+  }
+  sink->messages.push_back(std::move(message));
 }
 
 RuntimePtr make_with(Sink& sink, int32_t n_threads, const char* refused_plugin,
