@@ -1,4 +1,5 @@
-// Text in files: each file a document, or each line.
+// Text in files: each file a document, or each line, or parts of a file, so that some of a long
+// text can be held out.
 
 #include <okapi/plugin/dataset.hpp>
 
@@ -7,7 +8,9 @@
 static constexpr okapi::Param kParams[] = {
     corpus::kPathParam,
     corpus::kSuffixParam,
-    {"document", okapi::choice("file", "file|line"), "what a document is"},
+    {"document", okapi::choice("file", "file|line|part"),
+     "what a document is; a part is lines together, until they have part_bytes"},
+    {"part_bytes", 20000, "size of a part", okapi::between(1, 1e9)},
     corpus::kMinCharactersParam,
     corpus::kMaxCharactersParam,
     corpus::kSpoolParam,
@@ -16,8 +19,7 @@ static constexpr okapi::Param kParams[] = {
 class TextDataset {
  public:
   TextDataset(const okapi::Params& params, uint64_t, okapi::Host)
-      : corpus_(corpus::files_of(params),
-                params.text("document") == "line" ? corpus::Split::lines : corpus::Split::files,
+      : corpus_(files_of(params), split_of(params.text("document")),
                 [filter = corpus::CharacterFilter(params)](const corpus::Found& found) {
                   return filter.keeps(found.text);
                 }) {}
@@ -31,6 +33,19 @@ class TextDataset {
   }
 
  private:
+  static corpus::Split split_of(const std::string& document) {
+    if (document == "line") return corpus::Split::lines;
+    return document == "part" ? corpus::Split::parts : corpus::Split::files;
+  }
+
+  static corpus::Files files_of(const okapi::Params& params) {
+    okapi::require(!params.given("part_bytes") || params.text("document") == "part",
+                   "is for document=part", "part_bytes");
+    corpus::Files files = corpus::files_of(params);
+    files.part_bytes = static_cast<size_t>(params.integer("part_bytes"));
+    return files;
+  }
+
   corpus::Corpus corpus_;
 };
 

@@ -131,7 +131,9 @@ void Corpus::read_file(const std::string& path, const Files& files, Split split,
   };
   const std::unique_ptr<Splitter> splitter = split == Split::files   ? Splitter::whole(path, report)
                                              : split == Split::lines ? Splitter::lines(path, report)
-                                                                     : Splitter::json(path, report);
+                                             : split == Split::parts
+                                                 ? Splitter::parts(path, files.part_bytes, report)
+                                                 : Splitter::json(path, report);
   std::vector<char> block(kBlockBytes);
   while (const size_t n = opened.bytes->read(block.data(), block.size())) {
     const std::string_view bytes(block.data(), n);

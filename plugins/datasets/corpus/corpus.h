@@ -17,6 +17,7 @@ namespace corpus {
 enum class Split {
   files,  ///< each file is one piece
   lines,  ///< each line that is not blank
+  parts,  ///< lines together, until they have part_bytes
   json,   ///< each object of a JSON array, if the file begins with '['; else each line
 };
 
@@ -31,6 +32,7 @@ struct Files {
   std::string path;    ///< a file, or a folder: all files below it, in the order of their names
   std::string suffix;  ///< of a folder, only files whose names end so
   std::string spool;   ///< folder for unpacked copies
+  size_t part_bytes = 0;
 };
 Files files_of(const okapi::Params& params);
 

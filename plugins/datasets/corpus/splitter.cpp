@@ -79,6 +79,37 @@ class Lines : public Accumulator {
   }
 };
 
+class Parts : public Accumulator {
+ public:
+  Parts(std::string path, size_t n_bytes, Report report)
+      : Accumulator(std::move(path), std::move(report)), n_bytes_(n_bytes) {}
+
+  void feed(std::string_view block) override {
+    while (!block.empty()) {
+      const size_t end = block.find('\n');
+      if (end == std::string_view::npos) return add(block);
+      add(block.substr(0, end + 1));
+      ++n_lines_;
+      if (piece_.size() >= n_bytes_) end_part();
+      block.remove_prefix(end + 1);
+    }
+  }
+  void finish() override {
+    if (!piece_.empty()) end_part();
+  }
+
+ private:
+  void end_part() {
+    const uint64_t next = offset_ + piece_.size();
+    report_piece();
+    offset_ = next;
+    line_ += std::exchange(n_lines_, 0);
+  }
+
+  size_t n_bytes_;
+  int64_t n_lines_ = 0;  ///< ended within piece_
+};
+
 class JsonObjects : public Accumulator {
  public:
   using Accumulator::Accumulator;
@@ -186,6 +217,10 @@ std::unique_ptr<Splitter> Splitter::whole(std::string path, Report report) {
 
 std::unique_ptr<Splitter> Splitter::lines(std::string path, Report report) {
   return std::make_unique<Lines>(std::move(path), std::move(report));
+}
+
+std::unique_ptr<Splitter> Splitter::parts(std::string path, size_t n_bytes, Report report) {
+  return std::make_unique<Parts>(std::move(path), n_bytes, std::move(report));
 }
 
 std::unique_ptr<Splitter> Splitter::json(std::string path, Report report) {

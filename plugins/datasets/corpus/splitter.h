@@ -28,6 +28,8 @@ class Splitter {
   static std::unique_ptr<Splitter> whole(std::string path, Report report);
   /// Lines without their breaks; blank ones are left out.
   static std::unique_ptr<Splitter> lines(std::string path, Report report);
+  /// Whole lines, with their breaks, of `n_bytes` or just more; the last may be shorter.
+  static std::unique_ptr<Splitter> parts(std::string path, size_t n_bytes, Report report);
   /// The objects of a JSON array, found by brackets and quotes alone: what is within an object is
   /// for a parser to check. A stream that does not begin with '[' is cut into lines.
   static std::unique_ptr<Splitter> json(std::string path, Report report);

@@ -18,7 +18,7 @@ namespace lines {
 struct TrainingOptions {
   Wording wording;
   RowOptions rows;
-  int64_t min_size = 0;  ///< of a document: tokens if it is counted in tokens, else lines
+  int64_t min_size = 0;       ///< of a document: tokens if it is counted in tokens, else lines
   bool min_is_given = false;  ///< if not, it grows to what a document has at least
   int64_t max_size = 0;
   bool counts_tokens = false;
