@@ -28,25 +28,25 @@ int64_t width_of(const ModelConfig& config, Activation name) {
   }
 }
 
-int64_t width_of(const ModelConfig& config, Shared name, const BufferShape& shape) {
+int64_t width_of(const ModelConfig& config, SharedBuffer name, const BufferShape& shape) {
   const int64_t widest = std::max({config.d_model, config.d_ff, config.n_heads * config.head_dim});
   switch (name) {
-    case Shared::hidden:
+    case SharedBuffer::hidden:
       return config.d_model;
-    case Shared::nll:
+    case SharedBuffer::nll:
       return 1;
-    case Shared::head_gradient:
-    case Shared::gradient:
+    case SharedBuffer::head_gradient:
+    case SharedBuffer::gradient:
       return shape.has_gradients ? config.d_model : 0;
-    case Shared::attended_gradient:
+    case SharedBuffer::attended_gradient:
       return shape.has_gradients ? config.n_heads * config.head_dim : 0;
-    case Shared::qkv_gradient:
+    case SharedBuffer::qkv_gradient:
       return shape.has_gradients ? qkv_width(config) : 0;
-    case Shared::branch:
+    case SharedBuffer::branch:
       return shape.branch_width;
-    case Shared::branch_gradient:
+    case SharedBuffer::branch_gradient:
       return shape.has_gradients ? shape.branch_width : 0;
-    case Shared::dropped:
+    case SharedBuffer::dropped:
       return shape.has_dropout ? widest : 0;
   }
   return 0;
@@ -56,7 +56,9 @@ int64_t width_of(const ModelConfig& config, Shared name, const BufferShape& shap
 DType dtype_of(Activation name, DType dtype) {
   return name == Activation::log_sums ? DType::f32 : dtype;
 }
-DType dtype_of(Shared name, DType dtype) { return name == Shared::nll ? DType::f32 : dtype; }
+DType dtype_of(SharedBuffer name, DType dtype) {
+  return name == SharedBuffer::nll ? DType::f32 : dtype;
+}
 
 uint64_t bytes_of(int64_t n_tokens, int64_t width, DType dtype) {
   return static_cast<uint64_t>(n_tokens) * static_cast<uint64_t>(width) * size_of(dtype);
@@ -77,15 +79,15 @@ uint64_t buffer_bytes(const ModelConfig& config, DType dtype, const BufferShape&
     bytes += static_cast<uint64_t>(shape.n_kept_layers) *
              bytes_of(shape.n_tokens, width_of(config, name), dtype_of(name, dtype));
   }
-  for (size_t i = 0; i < kNShared; ++i) {
-    const auto name = static_cast<Shared>(i);
+  for (size_t i = 0; i < kNSharedBuffers; ++i) {
+    const auto name = static_cast<SharedBuffer>(i);
     bytes += bytes_of(shape.n_tokens, width_of(config, name, shape), dtype_of(name, dtype));
   }
   return bytes;
 }
 
 TrainingBuffers::TrainingBuffers(std::shared_ptr<Backend> backend, const ModelConfig& config)
-    : backend_(std::move(backend)), config_(config), shared_(kNShared) {}
+    : backend_(std::move(backend)), config_(config), shared_(kNSharedBuffers) {}
 
 void TrainingBuffers::reserve(const BufferShape& wanted) {
   BufferShape shape = wanted;
@@ -110,8 +112,8 @@ void TrainingBuffers::reserve(const BufferShape& wanted) {
     const auto name = static_cast<Activation>(i % kNActivations);
     fit(activations_[i], width_of(config_, name), dtype_of(name, dtype));
   }
-  for (size_t i = 0; i < kNShared; ++i) {
-    const auto name = static_cast<Shared>(i);
+  for (size_t i = 0; i < kNSharedBuffers; ++i) {
+    const auto name = static_cast<SharedBuffer>(i);
     fit(shared_[i], width_of(config_, name, shape), dtype_of(name, dtype));
   }
   shape_ = shape;
@@ -126,11 +128,11 @@ TensorView TrainingBuffers::activation(int64_t kept_layer, Activation name, int6
   return first_rows(activations_[index], n_tokens, width_of(config_, name));
 }
 
-TensorView TrainingBuffers::shared(Shared name, int64_t n_tokens) {
+TensorView TrainingBuffers::shared(SharedBuffer name, int64_t n_tokens) {
   return first_rows(shared_[static_cast<size_t>(name)], n_tokens, width_of(config_, name, shape_));
 }
 
-TensorView TrainingBuffers::scratch(Shared name, int64_t n_tokens, int64_t columns) {
+TensorView TrainingBuffers::scratch(SharedBuffer name, int64_t n_tokens, int64_t columns) {
   return first_rows(shared_[static_cast<size_t>(name)], n_tokens, columns);
 }
 

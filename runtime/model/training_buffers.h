@@ -17,7 +17,7 @@ enum class Activation { normed, qkv, attended, log_sums, middle, ffn_normed, gat
 inline constexpr size_t kNActivations = 8;
 
 /// What is there once, whatever the number of layers.
-enum class Shared {
+enum class SharedBuffer {
   hidden,
   head_gradient,
   gradient,
@@ -28,7 +28,7 @@ enum class Shared {
   branch_gradient,
   dropped
 };
-inline constexpr size_t kNShared = 9;
+inline constexpr size_t kNSharedBuffers = 9;
 
 /// How much a pass needs.
 struct BufferShape {
@@ -52,9 +52,9 @@ class TrainingBuffers {
 
   TensorView residual(int64_t index, int64_t n_tokens);
   TensorView activation(int64_t kept_layer, Activation name, int64_t n_tokens);
-  TensorView shared(Shared name, int64_t n_tokens);
+  TensorView shared(SharedBuffer name, int64_t n_tokens);
   /// [n_tokens, columns] of a buffer of scratch: branch, branch_gradient, dropped.
-  TensorView scratch(Shared name, int64_t n_tokens, int64_t columns);
+  TensorView scratch(SharedBuffer name, int64_t n_tokens, int64_t columns);
 
   uint64_t bytes() const;
 
@@ -64,7 +64,7 @@ class TrainingBuffers {
   BufferShape shape_;
   std::vector<Tensor> residuals_;
   std::vector<Tensor> activations_;  ///< [n_kept_layers * kNActivations]
-  std::vector<Tensor> shared_;       ///< [kNShared]
+  std::vector<Tensor> shared_;       ///< [kNSharedBuffers]
 };
 
 }  // namespace okapi

@@ -81,7 +81,7 @@ std::span<const TrainingSequence> TransformerTraining::sequences(int64_t layer) 
 
 ConstTensorView TransformerTraining::dropped_input(const LoraBranch& branch, ConstTensorView x) {
   if (!drops_ || branch.dropout == 0) return x;
-  const TensorView dropped = buffers_.scratch(Shared::dropped, n_tokens_, x.shape[1]);
+  const TensorView dropped = buffers_.scratch(SharedBuffer::dropped, n_tokens_, x.shape[1]);
   stream_.dropout(x, dropout_seed(batch_->dropout_seed, branch), branch.dropout, dropped);
   return dropped;
 }
@@ -89,7 +89,7 @@ ConstTensorView TransformerTraining::dropped_input(const LoraBranch& branch, Con
 void TransformerTraining::linear(const TrainedMatrix& matrix, ConstTensorView x, TensorView out) {
   stream_.linear(x, *matrix.weight, out);
   for (const LoraBranch& branch : matrix.branches) {
-    const TensorView narrow = buffers_.scratch(Shared::branch, n_tokens_, branch.rank());
+    const TensorView narrow = buffers_.scratch(SharedBuffer::branch, n_tokens_, branch.rank());
     stream_.matmul(dropped_input(branch, x), false, branch.a, true, 1, 0, narrow);
     stream_.matmul(narrow, false, branch.b, true, branch.scale, 1,
                    columns(out, branch.first_column, branch.n_columns()));
@@ -108,7 +108,7 @@ void TransformerTraining::linear_backward(const TrainedMatrix& matrix, ConstTens
   const int64_t width = std::max<int64_t>(1, widest_branches(network_));
   for (const LoraBranch& branch : matrix.branches) {
     const ConstTensorView part = columns(out_gradient, branch.first_column, branch.n_columns());
-    const TensorView all = buffers_.scratch(Shared::branch_gradient, n_tokens_, width);
+    const TensorView all = buffers_.scratch(SharedBuffer::branch_gradient, n_tokens_, width);
     const TensorView narrow_gradient = columns(all, first, branch.rank());
     first += branch.rank();
     stream_.matmul(part, false, branch.b, false, branch.scale, 0, narrow_gradient);
@@ -117,7 +117,7 @@ void TransformerTraining::linear_backward(const TrainedMatrix& matrix, ConstTens
 
     const ConstTensorView dropped = dropped_input(branch, x);
     if (!branch.b_gradient.empty()) {
-      const TensorView narrow = buffers_.scratch(Shared::branch, n_tokens_, branch.rank());
+      const TensorView narrow = buffers_.scratch(SharedBuffer::branch, n_tokens_, branch.rank());
       stream_.matmul(dropped, false, branch.a, true, 1, 0, narrow);
       stream_.matmul(part, true, narrow, false, branch.scale, 1, branch.b_gradient);
     }
@@ -134,7 +134,8 @@ void TransformerTraining::linear_backward(const TrainedMatrix& matrix, ConstTens
       stream_.matmul(narrow_gradients[i], false, branch.a, false, 1, 1, x_gradient);
       continue;
     }
-    const TensorView dropped = buffers_.scratch(Shared::dropped, n_tokens_, x_gradient.shape[1]);
+    const TensorView dropped =
+        buffers_.scratch(SharedBuffer::dropped, n_tokens_, x_gradient.shape[1]);
     stream_.matmul(narrow_gradients[i], false, branch.a, false, 1, 0, dropped);
     stream_.dropout(dropped, dropout_seed(batch_->dropout_seed, branch), branch.dropout, dropped);
     stream_.add(x_gradient, dropped);
@@ -164,7 +165,7 @@ void TransformerTraining::forward_layer(int64_t layer, const LayerViews& at,
 // any more lends its memory to its gradient.
 void TransformerTraining::backward_layer(int64_t layer, const LayerViews& at, bool goes_on) {
   const TrainedLayer& weights = network_.layers[static_cast<size_t>(layer)];
-  const TensorView gradient = buffers_.shared(Shared::gradient, n_tokens_);
+  const TensorView gradient = buffers_.shared(SharedBuffer::gradient, n_tokens_);
 
   // Feed-forward.
   linear_backward(weights.down, at.activated, gradient, at.activated);
@@ -174,8 +175,8 @@ void TransformerTraining::backward_layer(int64_t layer, const LayerViews& at, bo
                             gradient, weights.attention_norm.gradient);
 
   // Attention.
-  const TensorView attended_gradient = buffers_.shared(Shared::attended_gradient, n_tokens_);
-  const TensorView qkv_gradient = buffers_.shared(Shared::qkv_gradient, n_tokens_);
+  const TensorView attended_gradient = buffers_.shared(SharedBuffer::attended_gradient, n_tokens_);
+  const TensorView qkv_gradient = buffers_.shared(SharedBuffer::qkv_gradient, n_tokens_);
   linear_backward(weights.out, at.attended, gradient, attended_gradient);
   stream_.attention_backward(at.qkv, heads_, sequences(layer), at.attended, at.log_sums,
                              attended_gradient, qkv_gradient);
@@ -222,9 +223,9 @@ double TransformerTraining::add_gradients(const TrainingBatch& batch, bool recom
 
   // Loss.
   const TensorView last = buffers_.residual(residual_of(n_layers), n_tokens_);
-  const TensorView hidden = buffers_.shared(Shared::hidden, n_tokens_);
-  const TensorView head_gradient = buffers_.shared(Shared::head_gradient, n_tokens_);
-  const TensorView gradient = buffers_.shared(Shared::gradient, n_tokens_);
+  const TensorView hidden = buffers_.shared(SharedBuffer::hidden, n_tokens_);
+  const TensorView head_gradient = buffers_.shared(SharedBuffer::head_gradient, n_tokens_);
+  const TensorView gradient = buffers_.shared(SharedBuffer::gradient, n_tokens_);
   stream_.add_rms_norm(last, pending, network_.final_norm.weight, epsilon_, hidden);
   const double loss =
       stream_.cross_entropy(hidden, *network_.output.weight, batch.targets, batch.weights, {},
@@ -268,8 +269,8 @@ void TransformerTraining::score(const TrainingBatch& batch, std::span<float> nll
            buffers_.residual((layer + 1) % 2, n_tokens_));
     pending = at.middle;
   }
-  const TensorView hidden = buffers_.shared(Shared::hidden, n_tokens_);
-  const TensorView losses = buffers_.shared(Shared::nll, n_tokens_);
+  const TensorView hidden = buffers_.shared(SharedBuffer::hidden, n_tokens_);
+  const TensorView losses = buffers_.shared(SharedBuffer::nll, n_tokens_);
   stream_.add_rms_norm(buffers_.residual(config_.n_layers % 2, n_tokens_), pending,
                        network_.final_norm.weight, epsilon_, hidden);
   const TensorView flat(losses.data, DType::f32, {n_tokens_});
