@@ -250,6 +250,15 @@ std::string seconds_text(double seconds) {
   return text.str();
 }
 
+/// Tokens of the longest window, as far as the configuration says; 0: it does not.
+int64_t window_length(const TrainerConfig& config, const PlanOptions& options) {
+  if (config.batch.length > 0) return config.batch.length;
+  if (options.length > 0) return options.length;
+  const bool says = config.data.is_object() && config.data.contains("length") &&
+                    config.data["length"].is_number_integer();
+  return says ? config.data["length"].get<int64_t>() : 0;
+}
+
 /// The plan's memory and work, without what would make it fit.
 TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const TrainerConfig& config,
                        const ModelConfig& model, DType base_dtype, const PlanOptions& options) {
@@ -259,8 +268,8 @@ TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const Tra
   plan.n_parameters = inventory.n_parameters;
   plan.n_trained = inventory.n_trained;
 
-  const int64_t length = config.batch.length > 0 ? config.batch.length : options.length;
-  if (length <= 0) {
+  const int64_t length = window_length(config, options);
+  if (length <= 1) {
     throw Error(Code::invalid_argument,
                 "batch.length: a plan needs the length of a window, which only the data know")
         .in("training")
@@ -378,7 +387,7 @@ TrainingPlan plan_training(const std::shared_ptr<RuntimeContext>& context,
   }
   // The longest window that would fit with them all.
   const TrainingPlan best = plan_once(context, all, model, all_dtype, options);
-  const int64_t length = config.batch.length > 0 ? config.batch.length : options.length;
+  const int64_t length = window_length(config, options);
   if (best.total_bytes() > plan.available) {
     for (int64_t shorter = length / 2; shorter >= 2; shorter /= 2) {
       TrainerConfig changed = all;

@@ -20,7 +20,7 @@ namespace okapi {
 struct PlanOptions {
   uint64_t available_bytes = 0;  ///< memory there is; 0: what the machine has free now
   double gflops = 0;             ///< of products; 0: measured now on the context's backend
-  /// Tokens of a step and of the longest window, where batch and data leave them open; 0: unknown.
+  /// Tokens of the longest window, where neither batch.length nor data.length says it; 0: unknown.
   int64_t length = 0;
 };
 

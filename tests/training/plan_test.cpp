@@ -99,6 +99,19 @@ TEST(PlanTest, AdaptersOfASevenBillionModelAtThirtyTwoThousandTokens) {
   EXPECT_TRUE(roomy.remedies.empty());
 }
 
+TEST(PlanTest, TheDataMaySayTheLength) {
+  const TemporaryFolder folder;
+  Json run = small_run(write_small_config(folder.path() / "model"), 10);
+  const auto plan = [&] {
+    return plan_training(nullptr, TrainerConfig::from_json(run), {.gflops = 1}).step_tokens;
+  };
+  EXPECT_THROW(static_cast<void>(plan()), Error);
+  run["data"] = {{"length", 17}};
+  EXPECT_EQ(plan(), 4 * 16);
+  run["batch"]["length"] = 33;
+  EXPECT_EQ(plan(), 4 * 32);
+}
+
 TEST(PlanTest, MeasuresTheMachineWhereNothingIsGiven) {
   const TemporaryFolder folder;
   Json run = small_run(write_small_config(folder.path() / "model"), 10);
