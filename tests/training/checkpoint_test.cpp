@@ -160,6 +160,10 @@ TEST_F(CheckpointTest, TwoTrainersDoNotShareAFolder) {
 
 TEST_F(CheckpointTest, WithNothingToResumeItStarts) {
   EXPECT_EQ(make_trainer(run(), windows(), nullptr, true)->steps_done(), 0);
+  Json config = run();
+  config.erase("checkpoint");
+  EXPECT_THAT(error_of([&] { make_trainer(config, windows(), nullptr, true); }).message(),
+              HasSubstr("no folder to resume from"));
 }
 
 void damage(const std::filesystem::path& file) {
