@@ -17,11 +17,12 @@
 
 namespace okapi {
 
-/// One sequence among the T rows of a training batch. It attends to itself only, causally.
+/// One sequence among the T rows of a training batch. It attends to itself only, causally. The
+/// sequences of a call follow one another without a gap and are all its rows.
 struct TrainingSequence {
   int64_t first_row = 0;
   int64_t n_tokens = 0;
-  RotaryView query_rotation;  ///< [n_tokens, rotary_dim / 2]; gain and magnitudes folded in
+  RotaryView query_rotation;  ///< at least n_tokens rows of D/2; empty: not rotated
   RotaryView key_rotation;    ///< the same, for keys: differs only under magnitudes (xPos)
   float score_scale = 1.0F;   ///< 1 / (sqrt(D) * attention_temperature)
 };
@@ -94,24 +95,26 @@ class TrainingStream : public Stream {
                                   ConstTensorView log_sums, ConstTensorView out_gradient,
                                   TensorView qkv_gradient) = 0;
 
-  /// gate_up_gradient [T, 2F] = that of out = silu(gate) * up.
+  /// gate_up_gradient [T, 2F] = that of out = silu(gate) * up. It may be gate_up itself.
   virtual void swiglu_backward(ConstTensorView gate_up, ConstTensorView out_gradient,
                                TensorView gate_up_gradient) = 0;
 
   /// Sum over t with targets[t] >= 0 of weights[t] * -log softmax(hidden[t] weight^T)[targets[t]],
   /// in double, and its gradients: hidden_gradient [T, C] is written, weight_gradient [V, C] f32
   /// is added to (either is skipped when empty). nll [T] f32 gets the unweighted losses, 0 where
-  /// there is no target, unless empty. Chunks of tokens and vocabulary: no [T, V] matrix.
+  /// there is no target, unless empty. `weights` [T] may be empty: all 1. Chunks of tokens and
+  /// vocabulary: no [T, V] matrix. Tokens without a target cost nothing.
   virtual double cross_entropy(ConstTensorView hidden, const PreparedWeight& weight,
                                std::span<const int32_t> targets, std::span<const float> weights,
                                TensorView nll, TensorView hidden_gradient,
                                TensorView weight_gradient) = 0;
 
   /// out = x with each element zeroed with probability p and the others divided by 1 - p. The
-  /// choice is a hash of (seed, index), so that a backward repeats it. `out` may be x.
+  /// choice is a hash of (seed, row * columns + column), so that a backward repeats it. x [T, N]
+  /// and out [T, N] may have rows apart; `out` may be x.
   virtual void dropout(ConstTensorView x, uint64_t seed, float probability, TensorView out) = 0;
 
-  /// Sum of squares, in double.
+  /// Sum of squares of a contiguous f32 tensor, in double.
   virtual double squared_norm(ConstTensorView x) = 0;
 
   /// One step of AdamW on f32 vectors [n] in backend memory.
@@ -130,7 +133,7 @@ class TrainingBackend {
 
   /// A weight for products that changes: its values are those which `master` [N, K] f32, in backend
   /// memory and outliving it, had at the last TrainingStream::refresh. It may read the master
-  /// itself, so that no second copy is kept.
+  /// itself, so that no second copy is kept; PreparedWeight::bytes counts what it keeps besides.
   virtual std::unique_ptr<PreparedWeight> trainable_weight(TensorView master) = 0;
 };
 

@@ -7,20 +7,10 @@
 #include <cstdlib>
 #include <string>
 
-#include "backends/bench/forward.h"
+#include "backends/bench/shapes.h"
 
 namespace okapi::bench {
 namespace {
-
-struct NamedShape {
-  const char* name;
-  Shape shape;
-};
-constexpr NamedShape kShapes[] = {
-    // layers, d_model, heads, kv heads, head_dim, d_ff, vocabulary
-    {"smollm2-135m", {30, 576, 9, 3, 64, 1536, 49152}},
-    {"savanna-5m", {6, 256, 4, 4, 64, 704, 1024}},
-};
 
 constexpr int kRounds = 4;
 constexpr int kDecodedTokens = 12;

@@ -67,16 +67,9 @@ std::vector<AttentionTask> make_tasks(const AttentionCall& call,
 
 }  // namespace
 
-void CpuStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout& layout,
-                          int64_t layer, std::span<const KvSequence> sequences, TensorView out) {
-  const int64_t d = layout.head_dim;
-  check_matrix(qkv, qkv.shape[0], (n_heads + 2 * layout.n_kv_heads) * d, "attention: qkv");
-  check_matrix(out, qkv.shape[0], n_heads * d, "attention: out");
-  check_sequences("attention", qkv.shape[0], n_heads, layout, layer, sequences);
-
-  const AttentionCall call{
-      shared_->kernels, layout,         layer,       n_heads / layout.n_kv_heads,
-      floats(qkv),      qkv.strides[0], floats(out), out.strides[0]};
+void run_attention(const AttentionCall& call, int n_allowed, Scratch& scratch,
+                   std::span<const KvSequence> sequences) {
+  const int64_t d = call.layout.head_dim;
   int64_t n_parts = 0;
   const std::vector<AttentionTask> tasks = make_tasks(call, sequences, &n_parts);
   int64_t work = 0;
@@ -84,25 +77,38 @@ void CpuStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout& 
     work += task.n_queries * call.group * (task.key_end - task.key_begin) * d;
   }
 
-  const ThreadLimit limit(shared_->n_threads);
   const size_t lanes =
       static_cast<size_t>(std::max(queries_per_task(call.group) * call.group, int64_t{1}));
-  const AttentionSizes sizes(shared_->kernels, lanes, static_cast<size_t>(d));
-  const int n_threads = work < kWorthThreads ? 1 : shared_->n_threads;
-  auto* const scratch =
-      scratch_.get<float>(ScratchUse::attention, sizes.floats() * static_cast<size_t>(n_threads));
-  auto* const parts = scratch_.get<float>(ScratchUse::attention_parts,
-                                          sizes.part_floats() * static_cast<size_t>(n_parts));
+  const AttentionSizes sizes(call.kernels, lanes, static_cast<size_t>(d));
+  const int n_threads = work < kWorthThreads ? 1 : n_allowed;
+  auto* const workspaces =
+      scratch.get<float>(ScratchUse::attention, sizes.floats() * static_cast<size_t>(n_threads));
+  auto* const parts = scratch.get<float>(ScratchUse::attention_parts,
+                                         sizes.part_floats() * static_cast<size_t>(n_parts));
   const auto n_tasks = static_cast<int64_t>(tasks.size());
 
 #pragma omp parallel for schedule(dynamic, 1) num_threads(n_threads) if (n_threads > 1)
   for (int64_t t = 0; t < n_tasks; ++t) {
     run_task(call, tasks[static_cast<size_t>(t)], sizes,
-             scratch + sizes.floats() * static_cast<size_t>(omp_get_thread_num()), parts);
+             workspaces + sizes.floats() * static_cast<size_t>(omp_get_thread_num()), parts);
   }
   for (const AttentionTask& task : tasks) {
     if (task.n_parts > 1 && task.part == 0) merge_parts(call, task, sizes, parts);
   }
+}
+
+void CpuStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout& layout,
+                          int64_t layer, std::span<const KvSequence> sequences, TensorView out) {
+  const int64_t d = layout.head_dim;
+  check_matrix(qkv, qkv.shape[0], (n_heads + 2 * layout.n_kv_heads) * d, "attention: qkv");
+  check_matrix(out, qkv.shape[0], n_heads * d, "attention: out");
+  check_sequences("attention", qkv.shape[0], n_heads, layout, layer, sequences);
+
+  const ThreadLimit limit(shared_->n_threads);
+  const AttentionCall call{
+      shared_->kernels, layout,         layer,       n_heads / layout.n_kv_heads,
+      floats(qkv),      qkv.strides[0], floats(out), out.strides[0]};
+  run_attention(call, shared_->n_threads, scratch_, sequences);
 }
 
 }  // namespace okapi::cpu

@@ -120,14 +120,25 @@ void find_keys(const AttentionCall& call, const AttentionTask& task, int64_t beg
   }
 }
 
+/// log(sum of exp(score)), from a maximum in units of log2 and the sum relative to it.
+void write_log_sum(const AttentionCall& call, const AttentionTask& task, int64_t lane,
+                   float maximum, float sum) {
+  if (call.log_sums == nullptr) return;
+  const int64_t row = task.sequence->first_row + task.first_query + lane / call.group;
+  const int64_t head = task.kv_head * call.group + lane % call.group;
+  call.log_sums[row * call.log_sums_stride + head] =
+      (maximum + std::log2(sum)) * std::numbers::ln2_v<float>;
+}
+
 void write_out(const AttentionCall& call, const AttentionTask& task, const Block& block,
-               const float* output, const float* sum) {
+               const float* output, const float* maximum, const float* sum) {
   const int64_t d = call.layout.head_dim;
   for (int64_t lane = 0; lane < block.count; ++lane) {
     float* const to = output_of(call, task, block.begin + lane);
     const float* const column = output + lane * block.lane_stride;
     const float scale = 1.0F / sum[lane];
     for (int64_t i = 0; i < d; ++i) to[i] = column[i * block.element_stride] * scale;
+    write_log_sum(call, task, block.begin + lane, maximum[lane], sum[lane]);
   }
 }
 
@@ -201,7 +212,7 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
   if (task.n_parts > 1) return;
   for (int64_t begin = 0; begin < n_lanes; begin += width) {
     const Block block = block_at(n_lanes, begin, sizes);
-    write_out(call, task, block, work.output + begin * d, work.sum + begin);
+    write_out(call, task, block, work.output + begin * d, work.maximum + begin, work.sum + begin);
   }
 }
 
@@ -227,6 +238,7 @@ void merge_parts(const AttentionCall& call, const AttentionTask& first, const At
     }
     const float scale = 1.0F / sum;
     for (int64_t i = 0; i < d; ++i) to[i] *= scale;
+    write_log_sum(call, first, lane, top, sum);
   }
 }
 

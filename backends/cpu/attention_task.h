@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "backends/backend.h"
 #include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/memory.h"
 
 namespace okapi::cpu {
 
@@ -17,6 +19,8 @@ struct AttentionCall {
   int64_t qkv_stride;
   float* out;
   int64_t out_stride;
+  float* log_sums = nullptr;  ///< [T, H], of each query's exp(score), if wanted
+  int64_t log_sums_stride = 0;
 };
 
 /// Queries [first_query, + n_queries) of a sequence, all heads of one kv head's group, against the
@@ -61,6 +65,10 @@ struct AttentionSizes {
 
 void run_task(const AttentionCall& call, const AttentionTask& task, const AttentionSizes& sizes,
               float* scratch, float* parts);
+
+/// The whole call, cut into tasks over the threads that the caller has allowed.
+void run_attention(const AttentionCall& call, int n_threads, Scratch& scratch,
+                   std::span<const KvSequence> sequences);
 
 /// Merges the parts of which `first` is the first.
 void merge_parts(const AttentionCall& call, const AttentionTask& first, const AttentionSizes& sizes,

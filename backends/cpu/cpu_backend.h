@@ -5,11 +5,11 @@
 #include <memory>
 #include <vector>
 
-#include "backends/backend.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/memory.h"
 #include "backends/cpu/onednn.h"
 #include "backends/cpu/weight.h"
+#include "backends/training.h"
 
 namespace okapi::cpu {
 
@@ -22,7 +22,8 @@ struct Shared {
   const OneDnn library;
 };
 
-class CpuStream final : public Stream {
+/// One class for inference and training, so that there is one forward.
+class CpuStream final : public TrainingStream {
  public:
   explicit CpuStream(std::shared_ptr<const Shared> shared) : shared_(std::move(shared)) {}
 
@@ -45,12 +46,46 @@ class CpuStream final : public Stream {
   void gather_rows(ConstTensorView x, std::span<const int64_t> rows, TensorView out) override;
   void argmax(ConstTensorView x, TensorView ids) override;
 
+  void zero(void* memory, size_t bytes) override;
+  void add(TensorView to, ConstTensorView from) override;
+  void embed_backward(std::span<const int32_t> ids, ConstTensorView out_gradient,
+                      TensorView table_gradient) override;
+  void rms_norm_backward(ConstTensorView residual, ConstTensorView weight, float epsilon,
+                         ConstTensorView out_gradient, TensorView residual_gradient,
+                         TensorView weight_gradient) override;
+  void linear_backward_input(ConstTensorView out_gradient, const PreparedWeight& weight,
+                             TensorView x_gradient, bool adds) override;
+  void linear_backward_weight(ConstTensorView out_gradient, ConstTensorView x,
+                              TensorView weight_gradient) override;
+  void matmul(ConstTensorView a, bool transpose_a, ConstTensorView b, bool transpose_b, float alpha,
+              float beta, TensorView out) override;
+  void rotate(TensorView qkv, const HeadLayout& heads, std::span<const TrainingSequence> sequences,
+              bool backward) override;
+  void attention_forward(ConstTensorView qkv, const HeadLayout& heads,
+                         std::span<const TrainingSequence> sequences, TensorView out,
+                         TensorView log_sums) override;
+  void attention_backward(ConstTensorView qkv, const HeadLayout& heads,
+                          std::span<const TrainingSequence> sequences, ConstTensorView out,
+                          ConstTensorView log_sums, ConstTensorView out_gradient,
+                          TensorView qkv_gradient) override;
+  void swiglu_backward(ConstTensorView gate_up, ConstTensorView out_gradient,
+                       TensorView gate_up_gradient) override;
+  double cross_entropy(ConstTensorView hidden, const PreparedWeight& weight,
+                       std::span<const int32_t> targets, std::span<const float> weights,
+                       TensorView nll, TensorView hidden_gradient,
+                       TensorView weight_gradient) override;
+  void dropout(ConstTensorView x, uint64_t seed, float probability, TensorView out) override;
+  double squared_norm(ConstTensorView x) override;
+  void adamw(TensorView parameter, ConstTensorView gradient, TensorView first_moment,
+             TensorView second_moment, const AdamWStep& step) override;
+  void refresh(PreparedWeight& weight) override;
+
  private:
   std::shared_ptr<const Shared> shared_;
   Scratch scratch_;
 };
 
-class CpuBackend final : public Backend {
+class CpuBackend final : public Backend, public TrainingBackend {
  public:
   explicit CpuBackend(const BackendOptions& options)
       : shared_(std::make_shared<const Shared>(options)) {}
@@ -66,6 +101,14 @@ class CpuBackend final : public Backend {
   std::unique_ptr<PreparedWeight> prepare_weight(std::span<const ConstTensorView> row_blocks,
                                                  DType keep) override;
   std::unique_ptr<Stream> create_stream() override { return std::make_unique<CpuStream>(shared_); }
+
+  TrainingBackend* training() override { return this; }
+  std::unique_ptr<TrainingStream> create_training_stream() override {
+    return std::make_unique<CpuStream>(shared_);
+  }
+  std::unique_ptr<PreparedWeight> trainable_weight(TensorView master) override {
+    return std::make_unique<CpuWeight>(master);
+  }
 
   MatmulMeasurement measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) override;
   double measure_read_bandwidth(size_t bytes) override;

@@ -1,12 +1,8 @@
 #include "backends/cpu/kv_page.h"
 
-#include <string>
-
 #include "backends/cpu/checks.h"
 
 namespace okapi::cpu {
-
-namespace {
 
 /// A table may hold more rows than are needed, never fewer.
 void check_rotation(const std::string& what, const RotaryView& rotation, int64_t rows,
@@ -20,8 +16,6 @@ void check_rotation(const std::string& what, const RotaryView& rotation, int64_t
     }
   }
 }
-
-}  // namespace
 
 void check_sequences(const char* what, int64_t n_rows, int64_t n_heads, const KvLayout& layout,
                      int64_t layer, std::span<const KvSequence> sequences) {

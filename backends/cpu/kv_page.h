@@ -1,6 +1,8 @@
 // Where a key or value lies in the pages of a sequence.
 #pragma once
 
+#include <string>
+
 #include "backends/backend.h"
 
 namespace okapi::cpu {
@@ -22,6 +24,10 @@ inline KvRun kv_run(const KvLayout& layout, const KvSequence& sequence, int64_t 
       (kv_head * layout.page_tokens + within) * layout.head_dim;
   return {keys, keys + layout.half_bytes() / sizeof(float), layout.page_tokens - within};
 }
+
+/// f32 [at least `rows`, `pairs`], or empty.
+void check_rotation(const std::string& what, const RotaryView& rotation, int64_t rows,
+                    int64_t pairs);
 
 /// Shapes, page counts and rotation tables; `what` names the operation.
 void check_sequences(const char* what, int64_t n_rows, int64_t n_heads, const KvLayout& layout,

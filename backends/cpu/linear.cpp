@@ -98,4 +98,37 @@ void CpuStream::linear(ConstTensorView x, const PreparedWeight& weight, TensorVi
            out.strides[0]);
 }
 
+void CpuStream::linear_backward_input(ConstTensorView out_gradient, const PreparedWeight& weight,
+                                      TensorView x_gradient, bool adds) {
+  const CpuWeight& w = cpu_weight(weight);
+  const int64_t m = out_gradient.shape[0];
+  check_matrix(out_gradient, m, w.rows, "linear_backward_input: out_gradient");
+  check_matrix(x_gradient, m, w.columns, "linear_backward_input: x_gradient");
+  if (m == 0) return;
+  const ThreadLimit limit(shared_->n_threads);
+  const int64_t step = w.dtype == DType::f32 ? w.rows : rows_per_block(w);
+  for (int64_t row = 0; row < w.rows; row += step) {
+    const int64_t last = std::min(w.rows, row + step);
+    shared_->library.gemm(false, false, m, w.columns, last - row, 1.0F, floats(out_gradient) + row,
+                          out_gradient.strides[0], widened_rows(*shared_, scratch_, w, row, last),
+                          w.columns, adds || row > 0 ? 1.0F : 0.0F, floats(x_gradient),
+                          x_gradient.strides[0]);
+  }
+}
+
+void CpuStream::linear_backward_weight(ConstTensorView out_gradient, ConstTensorView x,
+                                       TensorView weight_gradient) {
+  const int64_t m = out_gradient.shape[0];
+  const int64_t n = weight_gradient.shape[0];
+  const int64_t k = weight_gradient.shape[1];
+  check_matrix(out_gradient, m, n, "linear_backward_weight: out_gradient");
+  check_matrix(x, m, k, "linear_backward_weight: x");
+  check_matrix(weight_gradient, n, k, "linear_backward_weight: weight_gradient");
+  if (m == 0) return;
+  const ThreadLimit limit(shared_->n_threads);
+  shared_->library.gemm(true, false, n, k, m, 1.0F, floats(out_gradient), out_gradient.strides[0],
+                        floats(x), x.strides[0], 1.0F, floats(weight_gradient),
+                        weight_gradient.strides[0]);
+}
+
 }  // namespace okapi::cpu

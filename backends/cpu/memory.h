@@ -45,6 +45,9 @@ enum class ScratchUse {
   row_state,
   attention,
   attention_parts,
+  attention_keys,
+  partial_sums,
+  token_rows,
   library,
   count
 };

@@ -122,14 +122,21 @@ std::shared_ptr<const PackedMatrix> OneDnn::pack(const float* w, int64_t n, int6
   });
 }
 
-void OneDnn::product(const float* x, int64_t ldx, int64_t m, const float* w, int64_t n, int64_t k,
-                     float* out, int64_t ldo) const {
-  const dnnl_status_t status = dnnl_sgemm('N', 'T', m, n, k, 1.0F, x, ldx, w, k, 0.0F, out, ldo);
+void OneDnn::gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+                  const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
+                  int64_t ldc) const {
+  const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k,
+                                          alpha, a, lda, b, ldb, beta, c, ldc);
   if (status == dnnl_out_of_memory) throw std::bad_alloc();
   if (status != dnnl_success) {
     throw BackendError("oneDNN: sgemm of " + std::to_string(m) + " x " + std::to_string(n) + " x " +
                        std::to_string(k) + " failed with status " + std::to_string(status));
   }
+}
+
+void OneDnn::product(const float* x, int64_t ldx, int64_t m, const float* w, int64_t n, int64_t k,
+                     float* out, int64_t ldo) const {
+  gemm(false, true, m, n, k, 1.0F, x, ldx, w, k, 0.0F, out, ldo);
 }
 
 int64_t OneDnn::packed_rows(int64_t m) {

@@ -28,6 +28,12 @@ class OneDnn {
   bool prefers_packing(int64_t n, int64_t k) const;
   std::shared_ptr<const PackedMatrix> pack(const float* w, int64_t n, int64_t k) const;
 
+  /// c [m, n] = beta c + alpha op(a) op(b), all in rows; op transposes if its flag is set, so that
+  /// op(a) is [m, k] and op(b) is [k, n]. c is not read when beta is 0.
+  void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+            const float* a, int64_t lda, const float* b, int64_t ldb, float beta, float* c,
+            int64_t ldc) const;
+
   /// out [m, n] = x [m, k] times w [n, k] transposed, w in rows or packed.
   void product(const float* x, int64_t ldx, int64_t m, const float* w, int64_t n, int64_t k,
                float* out, int64_t ldo) const;

@@ -6,6 +6,7 @@
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/kv_page.h"
 #include "backends/cpu/threads.h"
+#include "backends/cpu/training_sequence.h"
 
 namespace okapi::cpu {
 
@@ -65,6 +66,37 @@ void CpuStream::rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayout
       const int64_t i = t - first_token[s];
       float* const row = floats(qkv) + (sequences[s].first_row + i) * qkv.strides[0];
       rotate_and_store_token(shared_->kernels, row, n_heads, layout, layer, sequences[s], i);
+    }
+  });
+}
+
+void CpuStream::rotate(TensorView qkv, const HeadLayout& heads,
+                       std::span<const TrainingSequence> sequences, bool backward) {
+  check_heads("rotate", heads);
+  check_matrix(qkv, qkv.shape[0], heads.row_width(), "rotate: qkv");
+  check_training_sequences("rotate", qkv.shape[0], heads, sequences);
+
+  const auto turn = [&](const RotaryView& rotation, int64_t i, float* x, int64_t n_heads) {
+    if (rotation.empty()) return;
+    const float* const cosines = floats(rotation.cos) + i * rotation.cos.strides[0];
+    const float* const sines = floats(rotation.sin) + i * rotation.sin.strides[0];
+    const int64_t d = heads.head_dim;
+    if (backward) {
+      shared_->kernels.rotate_back(x, cosines, sines, n_heads, d);
+    } else {
+      shared_->kernels.rotate(x, x, cosines, sines, n_heads, d, d, d);
+    }
+  };
+  const ThreadLimit limit(shared_->n_threads);
+  const int64_t n_turned = (heads.n_heads + heads.n_kv_heads) * heads.head_dim;
+  parallel_ranges(qkv.shape[0], 1, qkv.shape[0] * n_turned, [&](int64_t begin, int64_t end) {
+    auto sequence = sequence_of_row(sequences, begin);
+    for (int64_t row = begin; row < end; ++row) {
+      while (row >= sequence->first_row + sequence->n_tokens) ++sequence;
+      const int64_t i = row - sequence->first_row;
+      float* const q = floats(qkv) + row * qkv.strides[0];
+      turn(sequence->query_rotation, i, q, heads.n_heads);
+      turn(sequence->key_rotation, i, q + heads.n_heads * heads.head_dim, heads.n_kv_heads);
     }
   });
 }

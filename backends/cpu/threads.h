@@ -70,4 +70,12 @@ void parallel_ranges(int64_t n, int64_t grain, int64_t work, const Body& body) {
   }
 }
 
+/// Calls body(task) for [0, n_tasks), each by whichever thread is free, in this order. The body
+/// must not throw.
+template <typename Body>
+void parallel_tasks(int64_t n_tasks, int64_t work, const Body& body) {
+#pragma omp parallel for schedule(dynamic, 1) if (n_tasks > 1 && work >= kWorthThreads)
+  for (int64_t task = 0; task < n_tasks; ++task) body(task);
+}
+
 }  // namespace okapi::cpu

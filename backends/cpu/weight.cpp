@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "backends/cpu/checks.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/threads.h"
 
@@ -105,9 +106,20 @@ CpuWeight::CpuWeight(std::span<const ConstTensorView> row_blocks, DType keep, Ar
   }
 }
 
+CpuWeight::CpuWeight(TensorView master)
+    : data_(std::shared_ptr<std::byte>(), static_cast<std::byte*>(master.data)),
+      is_trainable_(true) {
+  check_matrix(master, master.shape[0], master.shape[1], "trainable_weight: master");
+  if (master.strides[0] != master.shape[1]) {
+    throw BackendError("trainable_weight: the rows of the master must follow one another");
+  }
+  rows = master.shape[0];
+  columns = master.shape[1];
+}
+
 const PackedMatrix* CpuWeight::packed(const OneDnn& library) const {
   std::call_once(packed_once_, [&] {
-    if (dtype == DType::f32 && library.prefers_packing(rows, columns)) {
+    if (dtype == DType::f32 && !is_trainable_ && library.prefers_packing(rows, columns)) {
       packed_ = library.pack(f32_row(0), rows, columns);
     }
   });

@@ -14,10 +14,14 @@ namespace okapi::cpu {
 /// Rows [N, K], f32 or bf16. Rows serve every use: small products and the embedding read them, and
 /// on most processors so does the library's product. Where that wants a layout of its own, a packed
 /// copy is made beside the rows at the first large product; a table that is only looked up never
-/// gets one.
+/// gets one, and neither does a weight that is trained, whose rows are its master's and change.
 class CpuWeight final : public PreparedWeight {
  public:
   CpuWeight(std::span<const ConstTensorView> row_blocks, DType keep, Arena& arena);
+
+  /// Reads f32 rows that somebody else keeps and changes.
+  explicit CpuWeight(TensorView master);
+  bool is_trainable() const { return is_trainable_; }
 
   const float* f32_row(int64_t row) const {
     return reinterpret_cast<const float*>(data_.get()) + row * columns;
@@ -32,6 +36,7 @@ class CpuWeight final : public PreparedWeight {
 
  private:
   std::shared_ptr<std::byte> data_;
+  bool is_trainable_ = false;
   mutable std::once_flag packed_once_;
   mutable std::shared_ptr<const PackedMatrix> packed_;
 };

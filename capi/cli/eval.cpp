@@ -1,15 +1,14 @@
 // okapi eval: a task, a model, a scheme; one table.
-#include <charconv>
 #include <cstdio>
 
 #include <fmt/format.h>
 
 #include "capi/cli/command.h"
 #include "capi/cli/interrupt.h"
+#include "capi/cli/plugin_parameters.h"
 #include "capi/cli/report_table.h"
 #include "capi/cli/terminal.h"
 #include "capi/lua/report.h"
-#include "capi/lua/suggestion.h"
 
 namespace okapi::cli {
 
@@ -30,74 +29,11 @@ struct EvalArguments {
   bool is_json = false;
 };
 
-// What the task's plugin declares: name -> type.
-std::map<std::string, std::string> declared_types(const okapi_runtime* runtime,
-                                                  const std::string& task) {
-  std::map<std::string, std::string> types;
-  const Json found = parse_json(api::text(okapi_runtime_plugins, runtime));
-  for (const Json& plugin : found.at("plugins")) {
-    if (plugin.value("kind", "") != "task" ||
-        (plugin.value("name", "") != task && plugin.value("id", "") != task)) {
-      continue;
-    }
-    for (const Json& parameter : plugin.at("parameters")) {
-      types[parameter.at("name").get<std::string>()] = parameter.at("type").get<std::string>();
-    }
-  }
-  return types;
-}
-
-template <class Number>
-Number number_of(const std::string& text, const std::string& key, const char* wanted) {
-  Number value{};
-  const char* end = text.data() + text.size();
-  const auto parsed = std::from_chars(text.data(), end, value);
-  if (parsed.ec != std::errc() || parsed.ptr != end) {
-    throw UsageError("--param " + key + ": wanted " + wanted + ", found '" + text + "'");
-  }
-  return value;
-}
-
-// A value as its declared type; numbers of a list are separated by ";" as in a rope spec.
-Json typed_value(const std::string& key, const std::string& text, const std::string& type) {
-  if (type == "number") return number_of<double>(text, key, "a number");
-  if (type == "integer") return number_of<int64_t>(text, key, "an integer");
-  if (type == "boolean") {
-    if (text == "true" || text == "false") return text == "true";
-    throw UsageError("--param " + key + ": wanted true or false, found '" + text + "'");
-  }
-  if (type != "list") return text;
-  Json list = Json::array();
-  for (const std::string& part : CLI::detail::split(text, ';')) {
-    list.push_back(number_of<double>(part, key, "numbers separated by ';'"));
-  }
-  return list;
-}
-
 Json task_parameters(const EvalArguments& arguments, const okapi_runtime* runtime) {
   Json parameters = Json::object();
   if (arguments.length > 0) parameters["length"] = arguments.length;
   if (arguments.n_samples > 0) parameters["n_samples"] = arguments.n_samples;
-  if (arguments.parameters.empty()) return parameters;
-
-  const auto types = declared_types(runtime, arguments.task);
-  std::vector<std::string> known;
-  for (const auto& [name, type] : types) known.push_back(name);
-  for (const std::string& given : arguments.parameters) {
-    const size_t equals = given.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      throw UsageError("--param: wanted key=value, found '" + given + "'");
-    }
-    const std::string key = given.substr(0, equals);
-    const auto type = types.find(key);
-    if (type == types.end() && !types.empty()) {
-      throw UsageError("--param: " +
-                       api::unknown_word_message("parameter of " + arguments.task, key, known));
-    }
-    if (parameters.contains(key)) throw UsageError("--param " + key + ": given twice");
-    parameters[key] =
-        typed_value(key, given.substr(equals + 1), type == types.end() ? "string" : type->second);
-  }
+  add_plugin_parameters(parameters, arguments.parameters, runtime, "task", arguments.task);
   return parameters;
 }
 

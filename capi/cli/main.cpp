@@ -66,6 +66,7 @@ int run(int argc, char** argv) {
   add_rope(app, &exit_code);
   add_plugins(app, &exit_code);
   add_info(app, &exit_code);
+  add_data(app, &exit_code);
   add_bench(app, &exit_code);
   try {
     check_subcommand(app, argc, argv);

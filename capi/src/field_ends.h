@@ -8,6 +8,7 @@
 #include <okapi/rope.h>
 #include <okapi/runtime.h>
 #include <okapi/session.h>
+#include <okapi/tokens.h>
 
 #include "capi/src/options.h"
 
@@ -40,6 +41,14 @@ struct FieldEnds<okapi_model_options> {
                                        OKAPI_END(reserved),    OKAPI_END(config_file),
                                        OKAPI_END(progress),    OKAPI_END(progress_user_data),
                                        OKAPI_END(cancel)};
+};
+
+template <>
+struct FieldEnds<okapi_tokens_options> {
+  using T = okapi_tokens_options;
+  static constexpr uint32_t kEnds[] = {
+      OKAPI_END(struct_size), OKAPI_END(reserved),           OKAPI_END(seed),
+      OKAPI_END(progress),    OKAPI_END(progress_user_data), OKAPI_END(cancel)};
 };
 
 template <>

@@ -2,14 +2,17 @@
 // asked for.
 //
 // Makes them, in LongChat's wording or in the savanna models' compact one, or reads published ones.
-// The fields are LongChat's: random_idx, expected_number, num_lines, correct_line, prompt;
-// token_size where a tokenizer counted it.
+// With `training` they are documents to learn from instead: several questions with their answers.
+//
+// The fields of a prompt are LongChat's: random_idx, expected_number, num_lines, correct_line,
+// prompt; token_size where a tokenizer counted it.
 
 #include <okapi/plugin/dataset.hpp>
 
 #include "plugins/datasets/lines/file.h"
 #include "plugins/datasets/lines/fit.h"
 #include "plugins/datasets/lines/rows.h"
+#include "plugins/datasets/lines/training.h"
 #include "plugins/datasets/lines/wording.h"
 
 static constexpr okapi::Param kParams[] = {
@@ -19,10 +22,18 @@ static constexpr okapi::Param kParams[] = {
     {"n_lines", 200, "lines per record", okapi::between(1, 1e9)},
     {"length", okapi::kUnsetInteger, "instead of n_lines: most tokens of a prompt, BOS included",
      okapi::between(1, 1e9)},
-    {"n_samples", okapi::kUnsetInteger, "records; 50 by default, of a file all",
-     okapi::at_least(1)},
+    {"n_samples", okapi::kUnsetInteger,
+     "records; 50 by default, of a file all; training documents never end", okapi::at_least(1)},
     {"trailing_space", false, "a blank after LongChat's question, as in its files up to 680 lines"},
     {"file", okapi::kUnsetText, "records of this .jsonl or .jsonl.gz file instead of made ones"},
+    {"training", false, "documents to learn from: questions answered, only the answers have loss"},
+    {"min_length", 100, "training: length of the shortest documents; `length` is the longest's",
+     okapi::at_least(1)},
+    {"min_lines", 2, "training without length: fewest lines; n_lines is the most",
+     okapi::at_least(1)},
+    {"questions", 10, "training: most questions of a document", okapi::between(1, 1e6)},
+    {"min_questions", okapi::kUnsetInteger, "training: fewest, where they fit; half of the most",
+     okapi::at_least(1)},
 };
 
 class LinesDataset {
@@ -31,6 +42,13 @@ class LinesDataset {
       : host_(host), seed_(seed), tokenizer_(host.tokenizer()) {
     wording_.style = lines::style_named(params.text("style"));
     wording_.trailing_space = params.boolean("trailing_space");
+    if (params.boolean("training")) {
+      open_training(params);
+      return;
+    }
+    for (const char* other : {"min_length", "min_lines", "questions", "min_questions"}) {
+      okapi::require(!params.given(other), "is for documents to learn from (training)", other);
+    }
     if (params.has("file")) {
       for (const char* other : {"style", "labels", "n_lines", "length", "trailing_space"}) {
         okapi::require(!params.given(other), "says how to make records, but they come from a file",
@@ -61,6 +79,7 @@ class LinesDataset {
   int64_t count() const { return n_records_; }
 
   okapi::Record record(int64_t index) const {
+    if (training_) return training_->record(index);
     if (!records_.empty()) return records_[static_cast<size_t>(index)];
 
     lines::Rows rows(rows_, host_, seed_, index);
@@ -87,6 +106,12 @@ class LinesDataset {
   }
 
  private:
+  void open_training(const okapi::Params& params) {
+    okapi::require(!params.has("file"), "documents to learn from are made, not read", "file");
+    n_records_ = params.has("n_samples") ? params.integer("n_samples") : -1;
+    training_.emplace(lines::training_options(params), host_, seed_);
+  }
+
   template <typename AskedOf>
   int64_t fitting_lines(lines::Rows& rows, const AskedOf& asked_of) const {
     lines::RowFitting fitting;
@@ -106,6 +131,7 @@ class LinesDataset {
   int64_t length_ = 0;  // 0: n_lines_ counts
   int64_t n_records_ = 0;
   std::vector<okapi::Record> records_;  // of the file
+  std::optional<lines::Training> training_;
 };
 
 OKAPI_DATASET_PLUGIN("lines", "LongChat's lines with numbers, one of them asked for", LinesDataset,

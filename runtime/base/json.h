@@ -93,6 +93,9 @@ class JsonFields {
   /// The keys that no accessor has asked for, sorted. A null one counts as absent.
   std::vector<std::string> unread() const;
 
+  /// The keys that some accessor has asked for, sorted: what a message may suggest.
+  std::vector<std::string> known() const { return {known_.begin(), known_.end()}; }
+
   /// Throws naming the first unread key.
   void finish() const;
 

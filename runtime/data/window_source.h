@@ -24,7 +24,8 @@ class WindowSource {
   virtual ~WindowSource() = default;
 
   /// Windows 0 .. count-1 are one epoch, and later numbers the following epochs, each in an order
-  /// of its own; -1: endless, none comes twice.
+  /// of its own; -1: endless, none comes twice (but in a mixture, whose parts that end go on in
+  /// epochs of their own).
   virtual int64_t count() const = 0;
 
   virtual TokenWindow window(int64_t index) const = 0;

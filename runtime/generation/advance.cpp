@@ -219,8 +219,8 @@ void run(Pass& pass, bool want_logits, const OutputSink& sink, const Model& mode
   }
 
   const Transformer& transformer = model.transformer();
-  const ForwardBatch batch{pass.ids, pass.sequences_of_group, pass.group_of_layer,
-                           pass.wanted_rows};
+  const ForwardBatch batch{pass.ids, pass.sequences_of_group, pass.group_of_layer, pass.wanted_rows,
+                           pass.parts.front().work->session().options.adapter.get()};
   ConstTensorView hidden = transformer.forward(workspace, batch, cancels);
   if (sink) {
     Work& work = *pass.parts.front().work;
@@ -239,6 +239,11 @@ void check_sessions(std::span<const Feed> feeds) {
   for (const Feed& feed : feeds) {
     if (feed.session->model != feeds.front().session->model) {
       throw Error(Code::invalid_argument, "sessions: all must be of one model")
+          .in("session")
+          .field("sessions");
+    }
+    if (feed.session->options.adapter != feeds.front().session->options.adapter) {
+      throw Error(Code::invalid_argument, "sessions: all must have the same adapter")
           .in("session")
           .field("sessions");
     }
@@ -264,7 +269,8 @@ void advance(std::span<const Feed> feeds, bool want_logits, const OutputSink& si
   for (const Feed& feed : feeds) works.emplace_back(feed, want_logits);
   for (Work& work : works) work.prepare_commit();
 
-  const WorkspacePool::Lease workspace = model.workspaces().borrow();
+  const WorkspacePool::Lease workspace =
+      model.workspaces().borrow(feeds.front().session->options.adapter != nullptr);
   try {
     Pass pass;
     for (pack(works, pass); !pass.parts.empty(); pack(works, pass)) {

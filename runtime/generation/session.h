@@ -21,6 +21,7 @@
 
 namespace okapi {
 
+class AdapterWeights;
 class CancelToken;
 class Model;
 class Rope;
@@ -37,6 +38,7 @@ struct SessionOptions {
   bool raw_keys = false;                  ///< cache keys unrotated, rotate them as they are read
   std::vector<double> positions;          ///< of token i, instead of i or of what the scheme says
   uint64_t seed = 0;                      ///< for schemes that draw positions
+  std::shared_ptr<const AdapterWeights> adapter;  ///< beside the model's weights; null: none
 };
 
 /// Not for two threads at once; sessions of one model may run in parallel. After a call that threw,
@@ -89,8 +91,10 @@ class Session {
   void save(const std::filesystem::path& path);
   /// Throws failed_precondition, naming both sides, if the file was made with another model or with
   /// another version of a scheme's plugin; not_found if the plugin is missing.
+  /// `adapter` is what the session had when it was saved.
   static std::shared_ptr<Session> restore(std::shared_ptr<const Model> model,
-                                          const std::filesystem::path& path);
+                                          const std::filesystem::path& path,
+                                          std::shared_ptr<const AdapterWeights> adapter = nullptr);
 
   const std::shared_ptr<const Model>& model() const;
   const std::shared_ptr<const Rope>& rope() const;

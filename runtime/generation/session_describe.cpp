@@ -1,6 +1,7 @@
 // What a session says about itself, for reports.
 #include "runtime/generation/session.h"
 #include "runtime/generation/session_state.h"
+#include "runtime/model/adapter_weights.h"
 #include "runtime/model/model.h"
 #include "runtime/model/rotary/rope.h"
 
@@ -22,6 +23,7 @@ Json Session::describe() const {
       {"seed", state.options.seed},
       {"n_tokens", state.n_tokens()},
       {"cache_bytes", cache_bytes()},
+      {"adapter", state.options.adapter ? state.options.adapter->describe() : Json(nullptr)},
   };
   switch (state.options.rope_length) {
     case kRopeLengthAuto:

@@ -16,6 +16,7 @@
 #include "runtime/base/error.h"
 #include "runtime/generation/session.h"
 #include "runtime/generation/session_state.h"
+#include "runtime/model/adapter_weights.h"
 #include "runtime/model/model.h"
 #include "runtime/model/rotary/rope.h"
 #include "runtime/model/safetensors.h"
@@ -62,6 +63,10 @@ Json plugin_identities(const Rope& rope) {
   return identities;
 }
 
+std::string adapter_text(const std::shared_ptr<const AdapterWeights>& adapter) {
+  return adapter ? adapter->sha256() : "none";
+}
+
 Json options_json(const SessionState& state) {
   return {{"rope_length", state.options.rope_length},
           {"context_length", state.options.context_length},
@@ -80,14 +85,18 @@ std::map<std::string, std::string> metadata_of(const SessionState& state) {
           {"plugins", plugin_identities(*state.rope).dump()},
           {"declared_length", std::to_string(state.declared_length())},
           {"table_sha256", state.rotation ? state.rotation->table_sha256() : ""},
+          {"adapter_sha256", adapter_text(state.options.adapter)},
           {"options", options_json(state).dump()}};
 }
 
 /// A saved file being read: every field is looked for by name, every shape checked.
 class SavedSession {
  public:
-  SavedSession(std::shared_ptr<const Model> model, const std::filesystem::path& path)
-      : model_(std::move(model)), file_(SafetensorsFile::open(path)) {}
+  SavedSession(std::shared_ptr<const Model> model, const std::filesystem::path& path,
+               std::shared_ptr<const AdapterWeights> adapter)
+      : model_(std::move(model)),
+        file_(SafetensorsFile::open(path)),
+        adapter_(std::move(adapter)) {}
 
   std::unique_ptr<SessionState> restore() const {
     check_same("format", kFormat, Code::data_loss);
@@ -96,7 +105,12 @@ class SavedSession {
     check_same("pair_layout",
                model_->pair_layout() == PairLayout::half_split ? "half_split" : "interleaved");
 
+    // Files of before there were adapters do not say.
+    if (adapter_ || file_.metadata().contains("adapter_sha256")) {
+      check_same("adapter_sha256", adapter_text(adapter_));
+    }
     SessionOptions options = read_options();
+    options.adapter = adapter_;
     options.rope = model_->parse_rope(field("rope"));
     check_same("plugins", plugin_identities(*options.rope).dump());
     auto state = std::make_unique<SessionState>(model_, options);
@@ -225,6 +239,7 @@ class SavedSession {
 
   std::shared_ptr<const Model> model_;
   SafetensorsFile file_;
+  std::shared_ptr<const AdapterWeights> adapter_;
 };
 
 }  // namespace
@@ -272,8 +287,10 @@ void Session::save(const std::filesystem::path& path) {
 }
 
 std::shared_ptr<Session> Session::restore(std::shared_ptr<const Model> model,
-                                          const std::filesystem::path& path) {
-  return std::shared_ptr<Session>(new Session(SavedSession(std::move(model), path).restore()));
+                                          const std::filesystem::path& path,
+                                          std::shared_ptr<const AdapterWeights> adapter) {
+  return std::shared_ptr<Session>(
+      new Session(SavedSession(std::move(model), path, std::move(adapter)).restore()));
 }
 
 }  // namespace okapi

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/model/adapter_weights.h"
 #include "runtime/model/rotary/rope.h"
 
 namespace okapi {
@@ -64,6 +65,9 @@ SessionState::SessionState(std::shared_ptr<const Model> model_of_session,
       cache(model->page_pool()) {
   check_options(options);
   check_rope_fits(rope->model_geometry(), model->rope_geometry());
+  if (options.adapter && options.adapter->model() != model.get()) {
+    throw bad_option("adapter", "was attached to another model");
+  }
   if (!options.positions.empty()) {
     positions = std::make_shared<const std::vector<double>>(std::move(options.positions));
     options.positions.clear();

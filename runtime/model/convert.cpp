@@ -61,6 +61,24 @@ uint16_t bf16_of_float(float value) {
   return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
 }
 
+uint16_t f16_of_float(float value) {
+  const auto bits = std::bit_cast<uint32_t>(value);
+  const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);
+  const float magnitude = std::fabs(value);
+  if (std::isnan(value)) return static_cast<uint16_t>(sign | 0x7E00);
+  if (magnitude >= 65520.0F)
+    return static_cast<uint16_t>(sign | 0x7C00);  // past half of the last step
+  if (magnitude < 0x1p-14F) {
+    // Subnormal: a multiple of 2^-24. The product is exact, and nearbyint rounds to even.
+    return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::nearbyint(magnitude * 0x1p24F)));
+  }
+  // Drop 13 of 23 bits of the fraction, to nearest even, and move the exponent's bias from 127
+  // to 15.
+  const uint32_t absolute = bits & 0x7FFFFFFF;
+  const uint32_t rounded = absolute + 0xFFF + (absolute >> 13 & 1);
+  return static_cast<uint16_t>(sign | ((rounded >> 13) - (112U << 10)));
+}
+
 HostTensor converted(ConstTensorView tensor, DType dtype) {
   HostTensor result = same_shape(tensor, dtype);
   void* out = result.view().data;
@@ -69,6 +87,8 @@ HostTensor converted(ConstTensorView tensor, DType dtype) {
     const float value = element_as_float(tensor, i);
     if (dtype == DType::f32) {
       static_cast<float*>(out)[i] = value;
+    } else if (dtype == DType::f16) {
+      static_cast<uint16_t*>(out)[i] = f16_of_float(value);
     } else {
       static_cast<uint16_t*>(out)[i] = bf16_of_float(value);
     }

@@ -10,8 +10,9 @@ namespace okapi {
 float float_of_bf16(uint16_t bits);
 float float_of_f16(uint16_t bits);
 uint16_t bf16_of_float(float value);
+uint16_t f16_of_float(float value);  ///< infinite where f16 cannot hold it
 
-/// A copy of `tensor` (contiguous; f32, f16 or bf16) as f32 or bf16.
+/// A copy of `tensor` (contiguous; f32, f16 or bf16) as f32, f16 or bf16.
 HostTensor converted(ConstTensorView tensor, DType dtype);
 
 }  // namespace okapi

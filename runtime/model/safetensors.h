@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "backends/tensor_view.h"
+#include "runtime/base/file.h"
 #include "runtime/base/mapped_file.h"
 
 namespace okapi {
@@ -68,6 +70,20 @@ class SafetensorsFile {
 void write_safetensors(const std::filesystem::path& path,
                        const std::vector<std::pair<std::string, ConstTensorView>>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
+
+/// What a file will hold of one tensor.
+struct TensorHeader {
+  std::string name;
+  DType dtype = DType::f32;
+  std::vector<int64_t> shape;
+};
+
+/// The same for tensors that are made one by one: `fill` writes the bytes of the one named, and
+/// need not hold the others.
+void write_safetensors_by_part(
+    const std::filesystem::path& path, const std::vector<TensorHeader>& tensors,
+    const std::function<void(const std::string& name, const FileWriter& write)>& fill,
+    const std::map<std::string, std::string>& metadata = {});
 
 /// "F32", "BF16": the format's name of a dtype.
 const char* safetensors_name(DType dtype);

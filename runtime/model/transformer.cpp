@@ -1,5 +1,7 @@
 #include "runtime/model/transformer.h"
 
+#include "runtime/model/adapter_weights.h"
+
 namespace okapi {
 
 namespace {
@@ -55,6 +57,13 @@ ConstTensorView Transformer::forward(Workspace& workspace, const ForwardBatch& b
   TensorView gate_up = workspace.buffer(Buffer::gate_up, n_all, 2 * config_.d_ff);
   TensorView activated = workspace.buffer(Buffer::activated, n_all, config_.d_ff);
 
+  using Matrix = AdapterWeights::Matrix;
+  const auto linear = [&](int64_t layer, Matrix matrix, const PreparedWeight& weight,
+                          ConstTensorView x, TensorView out) {
+    stream.linear(x, weight, out);
+    if (batch.adapter != nullptr) batch.adapter->add_branches(workspace, layer, matrix, x, out);
+  };
+
   stream.embed(*weights_.embedding, batch.ids, residual);
   ConstTensorView pending;  // what the residual has still to receive
 
@@ -67,7 +76,7 @@ ConstTensorView Transformer::forward(Workspace& workspace, const ForwardBatch& b
 
     // Attention: q, k and v of every row; keys and values go to the cache.
     stream.add_rms_norm(residual, pending, weights.input_norm.view(), epsilon, normed);
-    stream.linear(normed, *weights.qkv, qkv);
+    linear(layer, Matrix::qkv, *weights.qkv, normed, qkv);
     stream.rotate_and_store(qkv, config_.n_heads, layout_, layer, sequences);
 
     // Past this point nothing reaches the cache any more, so rows nobody reads are dropped.
@@ -89,13 +98,13 @@ ConstTensorView Transformer::forward(Workspace& workspace, const ForwardBatch& b
       activated = workspace.buffer(Buffer::activated, n_wanted, config_.d_ff);
     }
     stream.attention(qkv, config_.n_heads, layout_, layer, sequences, attended);
-    stream.linear(attended, *weights.out, delta);
+    linear(layer, Matrix::out, *weights.out, attended, delta);
 
     // Feed-forward.
     stream.add_rms_norm(residual, delta, weights.attention_norm.view(), epsilon, normed);
-    stream.linear(normed, *weights.gate_up, gate_up);
+    linear(layer, Matrix::gate_up, *weights.gate_up, normed, gate_up);
     stream.swiglu(gate_up, activated);
-    stream.linear(activated, *weights.down, delta);
+    linear(layer, Matrix::down, *weights.down, activated, delta);
     pending = delta;
   }
   stream.add_rms_norm(residual, pending, weights_.final_norm.view(), epsilon, normed);

@@ -13,6 +13,8 @@
 
 namespace okapi {
 
+class AdapterWeights;
+
 /// T tokens of several sequences, one after another, and where each sequence stands.
 struct ForwardBatch {
   std::span<const int32_t> ids;  ///< [T]
@@ -24,6 +26,9 @@ struct ForwardBatch {
 
   /// Rows of the T whose outputs somebody reads, ascending; the last layer computes no others.
   std::span<const int64_t> wanted_rows;
+
+  /// Low-rank branches beside the matrices; null: none. The workspace must have branches then.
+  const AdapterWeights* adapter = nullptr;
 };
 
 /// Stateless: safe from several threads, each with its own workspace.

@@ -1,9 +1,22 @@
 #include "runtime/model/workspace.h"
 
+#include <algorithm>
 #include <exception>
+#include <iterator>
 #include <utility>
 
 namespace okapi {
+
+Workspace::Workspace(std::shared_ptr<Backend> backend, bool with_branches)
+    : backend_(std::move(backend)) {
+  if (!with_branches) {
+    stream_ = backend_->create_stream();
+    return;
+  }
+  std::unique_ptr<TrainingStream> stream = backend_->training()->create_training_stream();
+  training_stream_ = stream.get();
+  stream_ = std::move(stream);
+}
 
 TensorView Workspace::buffer(Buffer name, int64_t rows, int64_t columns, DType dtype) {
   Tensor& tensor = buffers_[static_cast<size_t>(name)];
@@ -29,16 +42,19 @@ WorkspacePool::Lease::~Lease() {
   }
 }
 
-WorkspacePool::Lease WorkspacePool::borrow() {
+WorkspacePool::Lease WorkspacePool::borrow(bool with_branches) {
   {
     const std::lock_guard lock(mutex_);
-    if (!idle_.empty()) {
-      std::unique_ptr<Workspace> workspace = std::move(idle_.back());
-      idle_.pop_back();
+    const auto found = std::find_if(idle_.rbegin(), idle_.rend(), [&](const auto& workspace) {
+      return workspace->has_branches() == with_branches;
+    });
+    if (found != idle_.rend()) {
+      std::unique_ptr<Workspace> workspace = std::move(*found);
+      idle_.erase(std::next(found).base());
       return {*this, std::move(workspace)};
     }
   }
-  return {*this, std::make_unique<Workspace>(backend_)};
+  return {*this, std::make_unique<Workspace>(backend_, with_branches)};
 }
 
 }  // namespace okapi

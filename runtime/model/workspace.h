@@ -9,21 +9,34 @@
 #include <mutex>
 #include <vector>
 
-#include "backends/backend.h"
+#include "backends/training.h"
 #include "runtime/device/tensor.h"
 
 namespace okapi {
 
 /// The activations by name. Each is one buffer that grows to the largest size asked for.
-enum class Buffer { residual, normed, qkv, attended, delta, gate_up, activated, logits, nll };
-inline constexpr size_t kNBuffers = 9;
+enum class Buffer {
+  residual,
+  normed,
+  qkv,
+  attended,
+  delta,
+  gate_up,
+  activated,
+  logits,
+  nll,
+  branch
+};
+inline constexpr size_t kNBuffers = 10;
 
 class Workspace {
  public:
-  explicit Workspace(std::shared_ptr<Backend> backend)
-      : backend_(std::move(backend)), stream_(backend_->create_stream()) {}
+  /// `with_branches`: the stream also has the products that adapters take.
+  explicit Workspace(std::shared_ptr<Backend> backend, bool with_branches = false);
 
   Stream& stream() { return *stream_; }
+  bool has_branches() const { return training_stream_ != nullptr; }
+  TrainingStream& training_stream() { return *training_stream_; }  ///< with branches only
   DType activation_dtype() const { return backend_->activation_dtype(); }
 
   /// [rows, columns] of the named buffer; contents undefined if it had to grow. Earlier views of
@@ -36,7 +49,8 @@ class Workspace {
  private:
   std::shared_ptr<Backend> backend_;
   std::array<Tensor, kNBuffers> buffers_;
-  std::unique_ptr<Stream> stream_;  // after the buffers: it finishes first
+  std::unique_ptr<Stream> stream_;             // after the buffers: it finishes first
+  TrainingStream* training_stream_ = nullptr;  ///< stream_, if it is one
 };
 
 /// The idle workspaces of a model. Safe from several threads.
@@ -62,7 +76,7 @@ class WorkspacePool {
     int n_exceptions_;
   };
 
-  Lease borrow();
+  Lease borrow(bool with_branches = false);
 
  private:
   std::shared_ptr<Backend> backend_;

@@ -152,12 +152,30 @@ int64_t n_to_try(int64_t count) {
   return count < 0 ? kRecordsTried : std::min(count, kRecordsTried);
 }
 
-void check_dataset(Checker& checker, const std::shared_ptr<const LoadedPlugin>& loaded) {
+/// The first required text that is not given, "" if there is none.
+std::string missing_text(const ParamSchema& schema, const Json& given) {
+  for (const ParamSpec& spec : schema.specs()) {
+    if (spec.is_required && spec.type == OKAPI_PARAM_STRING && !given.contains(spec.name)) {
+      return spec.name;
+    }
+  }
+  return "";
+}
+
+void check_dataset(Checker& checker, const std::shared_ptr<const LoadedPlugin>& loaded,
+                   const Json& parameters) {
   std::shared_ptr<const DatasetPlugin> plugin;
   std::shared_ptr<const Dataset> dataset;
-  const Json given = example_params(loaded->metadata().parameters, 4);
-  const bool opens = checker.check("dataset: opens", [&] {
+  const std::string missing = missing_text(loaded->metadata().parameters, parameters);
+  const bool has_table = checker.check("dataset: has a table of functions", [&] {
     plugin = std::make_shared<const DatasetPlugin>(loaded);
+    return missing.empty() ? std::string(OKAPI_DATASET_EXTENSION)
+                           : "its records are not checked, which takes a value of " + missing;
+  });
+  if (!has_table || !missing.empty()) return;
+  Json given = example_params(loaded->metadata().parameters, 4);
+  given.update(parameters);
+  const bool opens = checker.check("dataset: opens", [&] {
     dataset = plugin->open(given, 1, byte_tokenizer());
     return "count " + std::to_string(dataset->count());
   });
@@ -263,7 +281,8 @@ void check_task(Checker& checker, const std::shared_ptr<const LoadedPlugin>& loa
 }  // namespace
 
 std::vector<ConformanceCheck> check_plugin(const std::filesystem::path& path,
-                                           const std::shared_ptr<const Logger>& logger) {
+                                           const std::shared_ptr<const Logger>& logger,
+                                           const Json& given) {
   Checker checker;
   PluginMetadata metadata;
   std::shared_ptr<const LoadedPlugin> loaded;
@@ -282,7 +301,7 @@ std::vector<ConformanceCheck> check_plugin(const std::filesystem::path& path,
     });
     for (const std::string& kind : metadata.kinds) {
       if (kind == "rope") check_rope(checker, loaded);
-      if (kind == "dataset") check_dataset(checker, loaded);
+      if (kind == "dataset") check_dataset(checker, loaded, given);
       if (kind == "task") check_task(checker, loaded);
     }
   }

@@ -10,12 +10,14 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "runtime/base/json.h"
 #include "runtime/results/export.h"
 #include "runtime/results/records.h"
+#include "runtime/results/training_records.h"
 
 namespace okapi {
 
@@ -46,6 +48,19 @@ class Results {
   /// In a transaction of its own, flushed to the disk. An item that is there already stays as it
   /// is.
   void add_sample(int64_t run_id, const Sample& sample);
+
+  /// The id of the training run with this identity, which is made if it is new.
+  int64_t begin_training(const TrainingRun& run);
+
+  /// In one transaction. What is there of the same step is replaced.
+  void add_training(int64_t run_id, std::span<const TrainingStep> steps,
+                    std::span<const TrainingEvaluation> evaluations);
+
+  /// Forgets what comes after `step`: a run that goes on from there will say it anew.
+  void forget_training_after(int64_t run_id, int64_t step);
+
+  /// An array: each training run with identity, info, steps and evaluations, in order.
+  Json training() const;
 
   /// An array: each run with identity, info, n_done, n_items, metrics and groups.
   Json summary() const;

@@ -64,6 +64,41 @@ CREATE TABLE sample_values (
 ) WITHOUT ROWID;
 )sql";
 
+// Since version 2: the curves of training runs.
+constexpr const char* kTrainingTables = R"sql(
+CREATE TABLE training_runs (
+  id INTEGER PRIMARY KEY,
+  sha256 TEXT NOT NULL UNIQUE,    -- of identity: the run's name
+  identity TEXT NOT NULL,         -- JSON object: all that decides the numbers
+  info TEXT NOT NULL,             -- JSON object: file names, device, whole configuration
+  created_at TEXT NOT NULL        -- UTC, ISO 8601
+);
+CREATE TABLE training_steps (
+  run_id INTEGER NOT NULL REFERENCES training_runs(id),
+  step INTEGER NOT NULL,          -- from 1
+  loss REAL,                      -- nats per learned token, before the step
+  gradient_norm REAL,             -- before clipping
+  learning_rate REAL NOT NULL,
+  n_tokens INTEGER NOT NULL,
+  n_learned INTEGER NOT NULL,     -- tokens that carried loss
+  seconds REAL NOT NULL,
+  rope TEXT NOT NULL,             -- in force at this step
+  PRIMARY KEY (run_id, step)
+) WITHOUT ROWID;
+CREATE TABLE training_evaluations ( -- loss on held-out windows, by position
+  run_id INTEGER NOT NULL REFERENCES training_runs(id),
+  step INTEGER NOT NULL,          -- steps done before
+  first_position INTEGER NOT NULL,
+  last_position INTEGER NOT NULL, -- inclusive
+  loss REAL,                      -- nats per token
+  n_tokens INTEGER NOT NULL,
+  rope TEXT NOT NULL,             -- evaluated with
+  PRIMARY KEY (run_id, step, first_position)
+) WITHOUT ROWID;
+)sql";
+
+constexpr int64_t kOldestVersion = 1;
+
 [[noreturn]] void refuse(const Database& database, const std::string& why) {
   throw Error(Code::data_loss, why).in("results").at(database.path());
 }
@@ -73,8 +108,19 @@ void make_tables(Database& database) {
   // Another process may have made them while this one waited for the lock.
   if (database.query_integer("SELECT count(*) FROM sqlite_schema") == 0) {
     database.execute(kTables);
+    database.execute(kTrainingTables);
     database.execute(("PRAGMA application_id = " + std::to_string(kApplicationId)).c_str());
     database.execute(("PRAGMA user_version = " + std::to_string(kResultsSchemaVersion)).c_str());
+  }
+  transaction.commit();
+}
+
+/// Adds what later versions brought. Two processes may try at once: the second finds it done.
+void upgrade(Database& database) {
+  Transaction transaction(database, Transaction::Kind::write);
+  if (database.query_integer("PRAGMA user_version") == 1) {
+    database.execute(kTrainingTables);
+    database.execute("PRAGMA user_version = 2");
   }
   transaction.commit();
 }
@@ -90,14 +136,16 @@ void prepare_schema(Database& database, bool may_write) {
     refuse(database, "wanted a results file of okapi, found a database of something else");
   }
   const int64_t version = database.query_integer("PRAGMA user_version");
-  if (version != kResultsSchemaVersion) {
-    refuse(database, "wanted results of version " + std::to_string(kResultsSchemaVersion) +
-                         ", found version " + std::to_string(version));
+  if (version < kOldestVersion || version > kResultsSchemaVersion) {
+    refuse(database, "wanted results of version " + std::to_string(kOldestVersion) + " to " +
+                         std::to_string(kResultsSchemaVersion) + ", found version " +
+                         std::to_string(version));
   }
   const int64_t n_tables = database.query_integer(
       "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name IN "
       "('runs', 'metrics', 'prompts', 'samples', 'sample_values')");
   if (n_tables != 5) refuse(database, "the results file lacks some of its tables");
+  if (version < kResultsSchemaVersion && may_write) upgrade(database);
 }
 
 }  // namespace okapi

@@ -158,6 +158,9 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_dataset_record),
       OKAPI_ENTRY(okapi_dataset_describe),
 
+      OKAPI_ENTRY(okapi_tokens_prepare),
+      OKAPI_ENTRY(okapi_tokens_describe),
+
       OKAPI_ENTRY(okapi_task_open),
       OKAPI_ENTRY(okapi_task_open_prompts),
       OKAPI_ENTRY(okapi_task_ref),

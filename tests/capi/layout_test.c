@@ -77,6 +77,15 @@ FIELD(okapi_model_info, eos_id, 108, 4);
 FIELD(okapi_model_info, has_tokenizer, 112, 1);
 FIELD(okapi_model_info, tied_embeddings, 113, 1);
 
+/* tokens.h */
+SIZE(okapi_tokens_options, 40);
+FIELD(okapi_tokens_options, struct_size, 0, 4);
+FIELD(okapi_tokens_options, reserved, 4, 4);
+FIELD(okapi_tokens_options, seed, 8, 8);
+FIELD(okapi_tokens_options, progress, 16, 8);
+FIELD(okapi_tokens_options, progress_user_data, 24, 8);
+FIELD(okapi_tokens_options, cancel, 32, 8);
+
 /* results.h */
 SIZE(okapi_results_options, 8);
 FIELD(okapi_results_options, struct_size, 0, 4);
@@ -162,6 +171,7 @@ int main(void) {
   CHECK_INIT(okapi_rope_shape, OKAPI_ROPE_SHAPE_INIT, base);
   CHECK_INIT(okapi_session_options, OKAPI_SESSION_OPTIONS_INIT, seed);
   CHECK_INIT(okapi_generate_options, OKAPI_GENERATE_OPTIONS_INIT, cancel);
+  CHECK_INIT(okapi_tokens_options, OKAPI_TOKENS_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_results_options, OKAPI_RESULTS_OPTIONS_INIT, reserved);
   CHECK_INIT(okapi_evaluation_options, OKAPI_EVALUATION_OPTIONS_INIT, max_samples);
   CHECK_INIT(okapi_run_options, OKAPI_RUN_OPTIONS_INIT, cancel);

@@ -2,9 +2,9 @@
 
 from command import CommandTest, MODEL, main, run
 
-SUBCOMMANDS = ["run", "repl", "generate", "logits", "eval", "results", "rope", "plugins", "info", "bench"]
+SUBCOMMANDS = ["run", "repl", "generate", "logits", "eval", "results", "rope", "plugins", "info", "data", "bench"]
 NESTED = [["results", "show"], ["results", "export"], ["rope", "list"], ["rope", "explain"],
-          ["plugins", "list"], ["plugins", "info"], ["plugins", "check"]]
+          ["data", "prepare"], ["data", "info"], ["plugins", "list"], ["plugins", "info"], ["plugins", "check"]]
 
 
 class UsageTest(CommandTest):

@@ -275,11 +275,69 @@ TEST(ResultsTest, RefusesANewerVersion) {
   Results::open(folder.path() / "r.db");
   sqlite3* newer = nullptr;
   ASSERT_EQ(sqlite3_open((folder.path() / "r.db").c_str(), &newer), SQLITE_OK);
-  ASSERT_EQ(sqlite3_exec(newer, "PRAGMA user_version = 2", nullptr, nullptr, nullptr), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(newer, "PRAGMA user_version = 3", nullptr, nullptr, nullptr), SQLITE_OK);
   sqlite3_close(newer);
   const Error error = error_of([&] { Results::open(folder.path() / "r.db"); });
   EXPECT_EQ(error.code(), Code::data_loss);
-  EXPECT_THAT(error.message(), HasSubstr("wanted results of version 1, found version 2"));
+  EXPECT_THAT(error.message(), HasSubstr("wanted results of version 1 to 2, found version 3"));
+}
+
+// A file of version 1: the same, without the tables of training.
+void make_older(const std::filesystem::path& path) {
+  Results::open(path);
+  sqlite3* older = nullptr;
+  ASSERT_EQ(sqlite3_open(path.c_str(), &older), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(older,
+                         "DROP TABLE training_steps; DROP TABLE training_evaluations; "
+                         "DROP TABLE training_runs; PRAGMA user_version = 1",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  sqlite3_close(older);
+}
+
+TEST(ResultsTest, AnOlderFileGetsWhatItLacks) {
+  const test::TemporaryFolder folder;
+  const std::filesystem::path path = folder.path() / "r.db";
+  make_older(path);
+  const auto read_only = Results::open(path, {.read_only = true});
+  EXPECT_EQ(read_only->training(), Json::array());
+  EXPECT_EQ(read_only->summary(), Json::array());
+
+  const auto results = Results::open(path);
+  const int64_t run = results->begin_training({{{"seed", 1}}, {}});
+  const TrainingStep step{1, 2.5, 0.5, 1e-3, 64, 60, 0.25, "plain"};
+  results->add_training(run, {&step, 1}, {});
+  EXPECT_EQ(results->training()[0]["steps"][0]["loss"], 2.5);
+}
+
+TEST(ResultsTest, TrainingCurvesAreKeptByStep) {
+  const test::TemporaryFolder folder;
+  const auto results = Results::open(folder.path() / "r.db");
+  const TrainingRun run{{{"seed", 1}}, {{"device", "test"}}};
+  const int64_t id = results->begin_training(run);
+  EXPECT_EQ(results->begin_training(run), id);
+  EXPECT_NE(results->begin_training({{{"seed", 2}}, {}}), id);
+
+  const std::vector<TrainingStep> steps = {{1, 4.0, 1.0, 1e-3, 64, 60, 0.5, "plain"},
+                                           {2, 3.0, 0.5, 2e-3, 64, 61, 0.5, "plain"},
+                                           {3, std::nan(""), 0.5, 2e-3, 64, 61, 0.5, "plain"}};
+  const TrainingEvaluation evaluation{
+      2, 3.5, 20, "linear:scale=2", {{0, 15, 4.0, 15}, {16, 31, 2.0, 5}}};
+  results->add_training(id, steps, {&evaluation, 1});
+  results->add_training(id, {&steps[1], 1}, {});  // said twice, kept once
+  const Json kept = results->training()[0];
+  EXPECT_EQ(kept["info"]["device"], "test");
+  ASSERT_EQ(kept["steps"].size(), 3U);
+  EXPECT_EQ(kept["steps"][1]["n_learned"], 61);
+  EXPECT_TRUE(kept["steps"][2]["loss"].is_null());
+  ASSERT_EQ(kept["evaluations"].size(), 1U);
+  EXPECT_EQ(kept["evaluations"][0]["rope"], "linear:scale=2");
+  EXPECT_EQ(kept["evaluations"][0]["buckets"][1]["n_tokens"], 5);
+
+  results->forget_training_after(id, 1);
+  const Json left = results->training()[0];
+  EXPECT_EQ(left["steps"].size(), 1U);
+  EXPECT_TRUE(left["evaluations"].empty());
 }
 
 TEST(ResultsTest, DamagedPagesAreDataLoss) {

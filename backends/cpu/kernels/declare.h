@@ -21,4 +21,19 @@ void attention_tile(const AttentionTile& tile);
 void attention_rows(const AttentionTile& tile);
 float read(const float* from, int64_t n);
 
+void rms_norm_backward(const float* residual, const float* weight, float epsilon,
+                       const float* out_gradient, float* residual_gradient, float* weight_gradient,
+                       int64_t n);
+void rotate_back(float* x, const float* cosines, const float* sines, int64_t n_heads,
+                 int64_t head_dim);
+void swiglu_backward(const float* gate, const float* up, const float* out_gradient,
+                     float* gate_gradient, float* up_gradient, int64_t n);
+void softmax_gradient(float* logits, int64_t n, float maximum, float scale);
+void attention_backward_tile(const AttentionBackwardTile& tile);
+void add(float* to, const float* from, int64_t n);
+void dropout(const float* from, float* to, int64_t n, int64_t first_index, const DropoutMask& mask);
+double squared_norm(const float* x, int64_t n);
+void adamw(float* parameter, const float* gradient, float* first_moment, float* second_moment,
+           int64_t n, const AdamWFactors& factors);
+
 }  // namespace okapi::cpu::OKAPI_CPU_ISA

@@ -45,6 +45,52 @@ struct AttentionTile {
   int head_dim;
 };
 
+/// Most queries of one tile of the backward pass; a multiple of every attention_lanes.
+constexpr int kBackwardQueries = 64;
+
+/// Queries of one head against one tile of keys, on the way back (Dao 2023, arXiv:2307.08691,
+/// algorithm 2). The queries lie in blocks of W lanes; what fills up the last block is zero, but
+/// for its log_sums, which are so large that its weights vanish.
+struct AttentionBackwardTile {
+  const float* packed_queries;       ///< [n_blocks, D, W], scaled by score_scale * log2(e)
+  const float* packed_out_gradient;  ///< [n_blocks, D, W]
+  const float* queries;              ///< [n_blocks W, D], as they are
+  const float* out_gradient;         ///< [n_blocks W, D]
+  const float* log_sums;             ///< [n_blocks W], in units of log2
+  const float* deltas;               ///< [n_blocks W], out . out_gradient
+  const float* keys;                 ///< [n_keys, D]
+  const float* values;               ///< [n_keys, D]
+  float* packed_query_gradient;      ///< [n_blocks, D, W], added to
+  float* key_gradient;               ///< [n_keys, D], added to
+  float* value_gradient;             ///< [n_keys, D], added to
+  float* probabilities;              ///< [n_blocks, kTileKeys, W] scratch
+  float* score_gradients;            ///< [n_blocks, kTileKeys, W] scratch
+  float score_scale;
+  int n_blocks;
+  int n_keys;
+  int head_dim;
+  int64_t diagonal;  ///< lane l sees the keys up to l + diagonal of this tile
+};
+
+/// Which elements dropout keeps, and what it multiplies them by.
+struct DropoutMask {
+  uint32_t key_low;
+  uint32_t key_high;
+  uint32_t first_kept;  ///< an element whose hash is below is dropped
+  float scale;
+};
+
+/// AdamW's numbers, as the loop uses them.
+struct AdamWFactors {
+  float gradient_scale;
+  float keep1, add1;  ///< of the first moment: beta1, 1 - beta1
+  float keep2, add2;
+  float decay;         ///< 1 - learning_rate * weight_decay
+  float step_size;     ///< learning_rate / (1 - beta1^step)
+  float second_scale;  ///< 1 / sqrt(1 - beta2^step)
+  float epsilon;
+};
+
 struct Kernels {
   const char* name;     ///< "avx512", "avx2", "baseline"
   int attention_lanes;  ///< W of a full block
@@ -79,6 +125,37 @@ struct Kernels {
 
   /// Reads everything once; the return value only keeps the reads from being optimised away.
   float (*read)(const float* from, int64_t n);
+
+  /// Of out = x * weight, x = residual / rms: residual_gradient += what reaches the residual,
+  /// weight_gradient += x * out_gradient unless null.
+  void (*rms_norm_backward)(const float* residual, const float* weight, float epsilon,
+                            const float* out_gradient, float* residual_gradient,
+                            float* weight_gradient, int64_t n);
+
+  /// The transpose of rotate, in place, on heads that lie one after another.
+  void (*rotate_back)(float* x, const float* cosines, const float* sines, int64_t n_heads,
+                      int64_t head_dim);
+
+  /// The gradients may take the place of gate and up.
+  void (*swiglu_backward)(const float* gate, const float* up, const float* out_gradient,
+                          float* gate_gradient, float* up_gradient, int64_t n);
+
+  /// logits = exp(logits - maximum) * scale.
+  void (*softmax_gradient)(float* logits, int64_t n, float maximum, float scale);
+
+  void (*attention_backward_tile)(const AttentionBackwardTile& tile);
+
+  /// to += from.
+  void (*add)(float* to, const float* from, int64_t n);
+
+  /// Elements of a tensor from first_index on.
+  void (*dropout)(const float* from, float* to, int64_t n, int64_t first_index,
+                  const DropoutMask& mask);
+
+  double (*squared_norm)(const float* x, int64_t n);
+
+  void (*adamw)(float* parameter, const float* gradient, float* first_moment, float* second_moment,
+                int64_t n, const AdamWFactors& factors);
 };
 
 /// The best table this processor runs, or the one called `variant` when that is not empty. Throws

@@ -30,6 +30,11 @@ inline void store(float* p, Floats v) { *reinterpret_cast<UnalignedFloats*>(p) =
 inline Ints load(const int32_t* p) { return *reinterpret_cast<const UnalignedInts*>(p); }
 inline Floats broadcast(float x) { return x - Floats{}; }
 inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
+inline Floats square_root(Floats x) {
+  Floats root;
+  for (int lane = 0; lane < kLanes; ++lane) root[lane] = __builtin_sqrtf(x[lane]);
+  return root;
+}
 
 /// A bf16 is the upper half of the float it stands for.
 inline float widen(uint16_t bits) {

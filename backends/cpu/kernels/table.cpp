@@ -20,6 +20,15 @@ const Kernels kTable = {
     .argmax = argmax,
     .attention_tile = attention_tile,
     .read = read,
+    .rms_norm_backward = rms_norm_backward,
+    .rotate_back = rotate_back,
+    .swiglu_backward = swiglu_backward,
+    .softmax_gradient = softmax_gradient,
+    .attention_backward_tile = attention_backward_tile,
+    .add = add,
+    .dropout = dropout,
+    .squared_norm = squared_norm,
+    .adamw = adamw,
 };
 
 }  // namespace okapi::cpu::OKAPI_CPU_ISA

@@ -16,6 +16,7 @@
 #include <okapi/session.h>
 #include <okapi/task.h>
 #include <okapi/tokenizer.h>
+#include <okapi/tokens.h>
 #include <okapi/version.h>
 
 #endif

@@ -36,7 +36,7 @@ struct RowOptions {
 };
 
 /// Streams of random numbers that a document uses: the question does not change with its rows.
-enum class Stream : uint64_t { labels = 0, numbers = 1, question = 2 };
+enum class Stream : uint64_t { labels = 0, numbers = 1, question = 2, training = 3 };
 okapi::Random random_of(const okapi::Host& host, uint64_t seed, int64_t document, Stream stream);
 
 class Rows {

@@ -33,7 +33,13 @@ typedef struct okapi_field {
   int64_t n_bytes;
 } okapi_field;
 
-/* Kinds of records, and the fields that each has at least. A plugin may name others. */
+/* Kinds of records, and the fields that each has at least. A plugin may name others.
+ *
+ * A text may also have `learned`: a JSON array of [begin, end), ascending and apart, byte ranges of
+ * the text between characters. Training then has loss on these alone, and else on all of it. The
+ * turns of a conversation have the roles "user" and "assistant", by turns, the user first; training
+ * has loss on what the assistant says. Both may have `source`, the file and line that a person
+ * looks up. */
 #define OKAPI_RECORD_TEXT "text"                  /* text */
 #define OKAPI_RECORD_CONVERSATION "conversation"  /* turns: JSON array of {role, text} */
 #define OKAPI_RECORD_QUESTION "document+question" /* document, question, answers (JSON array) */

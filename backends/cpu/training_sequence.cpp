@@ -1,0 +1,42 @@
+#include "backends/cpu/training_sequence.h"
+
+#include <string>
+
+#include "backends/cpu/kv_page.h"
+
+namespace okapi::cpu {
+
+void check_heads(const char* what, const HeadLayout& heads) {
+  const std::string name = what;
+  if (heads.n_kv_heads < 1 || heads.n_heads < 1 || heads.n_heads % heads.n_kv_heads != 0) {
+    throw BackendError(name + ": " + std::to_string(heads.n_kv_heads) +
+                       " key/value heads do not divide " + std::to_string(heads.n_heads) +
+                       " heads");
+  }
+  if (heads.head_dim < 2 || heads.head_dim % 2 != 0) {
+    throw BackendError(name + ": head_dim must be even, found " + std::to_string(heads.head_dim));
+  }
+}
+
+void check_training_sequences(const char* what, int64_t n_rows, const HeadLayout& heads,
+                              std::span<const TrainingSequence> sequences) {
+  const std::string name = what;
+  int64_t row = 0;
+  for (const TrainingSequence& sequence : sequences) {
+    if (sequence.first_row != row || sequence.n_tokens < 1) {
+      throw BackendError(name + ": wanted a sequence from row " + std::to_string(row) +
+                         " on, found one of " + std::to_string(sequence.n_tokens) +
+                         " tokens from row " + std::to_string(sequence.first_row) + " on");
+    }
+    row += sequence.n_tokens;
+    const int64_t pairs = heads.head_dim / 2;
+    check_rotation(name + ": query_rotation", sequence.query_rotation, sequence.n_tokens, pairs);
+    check_rotation(name + ": key_rotation", sequence.key_rotation, sequence.n_tokens, pairs);
+  }
+  if (row != n_rows) {
+    throw BackendError(name + ": the sequences have " + std::to_string(row) + " of " +
+                       std::to_string(n_rows) + " rows");
+  }
+}
+
+}  // namespace okapi::cpu

@@ -1,0 +1,128 @@
+#include "runtime/model/adapter_weights.h"
+
+#include <cstddef>
+#include <utility>
+
+#include "runtime/base/error.h"
+#include "runtime/model/model.h"
+#include "runtime/model/permute_pairs.h"
+#include "runtime/model/workspace.h"
+
+namespace okapi {
+
+namespace {
+
+struct Place {
+  AdapterWeights::Matrix matrix;
+  int64_t first_column;
+};
+
+Place place_of(const ModelConfig& config, Projection projection) {
+  using Matrix = AdapterWeights::Matrix;
+  const int64_t q_width = config.n_heads * config.head_dim;
+  const int64_t kv_width = config.n_kv_heads * config.head_dim;
+  switch (projection) {
+    case Projection::q:
+      return {Matrix::qkv, 0};
+    case Projection::k:
+      return {Matrix::qkv, q_width};
+    case Projection::v:
+      return {Matrix::qkv, q_width + kv_width};
+    case Projection::o:
+      return {Matrix::out, 0};
+    case Projection::gate:
+      return {Matrix::gate_up, 0};
+    case Projection::up:
+      return {Matrix::gate_up, config.d_ff};
+    case Projection::down:
+      return {Matrix::down, 0};
+  }
+  throw Error(Code::internal, "a projection without a place");
+}
+
+void check_fits(const ModelConfig& config, const Adapter& adapter) {
+  for (const auto& [key, module] : adapter.modules()) {
+    const ProjectionShape shape = projection_shape(config, key.second);
+    const bool fits = key.first < config.n_layers && module.a.view().shape[1] == shape.columns &&
+                      module.b.view().shape[0] == shape.rows;
+    if (fits) continue;
+    throw Error(Code::invalid_argument,
+                adapter_tensor_name(key, 'A') + ": the adapter was made for another model")
+        .in("adapter")
+        .field(adapter_tensor_name(key, 'A'));
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const AdapterWeights> AdapterWeights::attach(
+    const std::shared_ptr<const Model>& model, const Adapter& adapter) {
+  const std::shared_ptr<Backend>& backend = model->context()->backend();
+  if (backend->training() == nullptr) {
+    throw Error(Code::unimplemented, "the backend " + backend->name() + " has no adapters")
+        .in("adapter");
+  }
+  const ModelConfig& config = model->config();
+  check_fits(config, adapter);
+  std::shared_ptr<AdapterWeights> weights(new AdapterWeights());
+  weights->model_ = model.get();
+  weights->sha256_ = adapter.sha256();
+  weights->description_ = adapter.describe();
+  weights->layers_.resize(static_cast<size_t>(config.n_layers));
+
+  const std::unique_ptr<Stream> stream = backend->create_stream();
+  const auto upload = [&](ConstTensorView host) {
+    weights->tensors_.push_back(std::make_unique<Tensor>(
+        backend, DType::f32, std::initializer_list<int64_t>{host.shape[0], host.shape[1]}));
+    Tensor& tensor = *weights->tensors_.back();
+    stream->upload(tensor.view().data, host.data, tensor.bytes());
+    stream->synchronize();
+    return std::as_const(tensor).view();
+  };
+  for (const auto& [key, module] : adapter.modules()) {
+    const auto [layer, projection] = key;
+    const Place place = place_of(config, projection);
+    // Rows of B stand as the checkpoint's do; kernels want pairs half-split.
+    const int64_t n_heads = projection == Projection::q   ? config.n_heads
+                            : projection == Projection::k ? config.n_kv_heads
+                                                          : 0;
+    LoraBranch branch;
+    branch.first_column = place.first_column;
+    branch.scale = static_cast<float>(adapter.shape().scale());
+    branch.a = upload(module.a.view());
+    HostTensor permuted;
+    ConstTensorView b = module.b.view();
+    if (n_heads > 0 && model->pair_layout() != PairLayout::half_split) {
+      permuted =
+          permute_pairs(b, n_heads, config.head_dim, model->pair_layout(), PairLayout::half_split);
+      b = std::as_const(permuted).view();
+    }
+    branch.b = upload(b);
+    weights->layers_[static_cast<size_t>(layer)][static_cast<size_t>(place.matrix)].push_back(
+        branch);
+  }
+  return weights;
+}
+
+void AdapterWeights::add_branches(Workspace& workspace, int64_t layer, Matrix matrix,
+                                  ConstTensorView x, TensorView out) const {
+  TrainingStream& stream = workspace.training_stream();
+  for (const LoraBranch& branch :
+       layers_[static_cast<size_t>(layer)][static_cast<size_t>(matrix)]) {
+    const TensorView narrow = workspace.buffer(Buffer::branch, x.shape[0], branch.rank());
+    TensorView part = out;
+    part.data = static_cast<std::byte*>(out.data) +
+                static_cast<size_t>(branch.first_column) * size_of(out.dtype);
+    part.shape[1] = branch.n_columns();
+    stream.matmul(x, false, branch.a, true, 1, 0, narrow);
+    stream.matmul(narrow, false, branch.b, true, branch.scale, 1, part);
+  }
+}
+
+uint64_t AdapterWeights::bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& tensor : tensors_) bytes += tensor->bytes();
+  return bytes;
+}
+
+}  // namespace okapi

@@ -1,0 +1,48 @@
+// A fine-tuned model as the difference from its base, for publishing without the base.
+//
+//   make_delta("base", "tuned", "delta", {.dtype = DType::f16});
+//   check_delta("base", "delta");
+//   apply_delta("base", "delta", "restored", {});
+//
+// The folder holds delta.safetensors, whose tensors have the model's names and shapes and whose
+// metadata names format, base, tuned model and dtype; and the tuned model's config.json (with its
+// rope) and tokenizer. Sums are formed in double and rounded once.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "backends/tensor_view.h"
+#include "runtime/base/cancel.h"
+
+namespace okapi {
+
+struct DeltaOptions {
+  DType dtype = DType::f16;  ///< of the differences, or of the restored weights: f32, f16 or bf16
+  std::function<void(int64_t done, int64_t total)> progress;  ///< tensors
+  const CancelToken* cancel = nullptr;
+};
+
+/// What a delta says of itself.
+struct DeltaInfo {
+  std::string base_sha256;   ///< Checkpoint::sha256 of the base
+  std::string tuned_sha256;  ///< and of the tuned model
+  std::string rope;          ///< the tuned model's
+  DType dtype = DType::f16;
+};
+
+/// Throws invalid_argument when the two models differ in the shape of a tensor, out_of_range when a
+/// difference does not fit the dtype.
+void make_delta(const std::filesystem::path& base, const std::filesystem::path& tuned,
+                const std::filesystem::path& delta, const DeltaOptions& options = {});
+
+/// Throws failed_precondition when the delta was made from another base, data_loss when it lacks a
+/// tensor.
+DeltaInfo check_delta(const std::filesystem::path& base, const std::filesystem::path& delta);
+
+/// Writes base + delta as a Hugging Face folder. Checks first.
+void apply_delta(const std::filesystem::path& base, const std::filesystem::path& delta,
+                 const std::filesystem::path& out, const DeltaOptions& options = {});
+
+}  // namespace okapi

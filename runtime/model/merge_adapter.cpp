@@ -1,0 +1,57 @@
+#include "runtime/model/merge_adapter.h"
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "runtime/model/adapter.h"
+#include "runtime/model/checkpoint.h"
+#include "runtime/model/companion_files.h"
+#include "runtime/model/convert.h"
+#include "runtime/model/llama_tensors.h"
+#include "runtime/model/safetensors.h"
+
+namespace okapi {
+
+void merge_adapter(const std::filesystem::path& base_folder,
+                   const std::filesystem::path& adapter_folder, const std::filesystem::path& out,
+                   std::optional<DType> dtype) {
+  const Checkpoint base = Checkpoint::open(base_folder);
+  const Adapter adapter = Adapter::load(adapter_folder, base.config());
+  const WeightSource source = merged_source(
+      [&base](const std::string& name) {
+        return LentTensor{base.tensor(name), HostTensor()};
+      },
+      adapter, base.config());
+
+  std::set<std::string> changed;
+  for (const auto& [key, module] : adapter.modules()) {
+    changed.insert(layer_tensor_name(key.first, projection_module(key.second)));
+  }
+  const auto dtype_of = [&](const std::string& name) {
+    const DType own = base.tensor(name).dtype;
+    return changed.contains(name) ? dtype.value_or(own) : own;
+  };
+  std::vector<TensorHeader> headers;
+  for_each_llama_tensor(base.config(), [&](const ExpectedTensor& tensor) {
+    headers.push_back({tensor.name, dtype_of(tensor.name), tensor.shape});
+  });
+
+  std::filesystem::create_directories(out);
+  write_safetensors_by_part(
+      out / "model.safetensors", headers,
+      [&](const std::string& name, const FileWriter& write) {
+        const LentTensor lent = source(name);
+        const DType wanted = dtype_of(name);
+        const HostTensor other =
+            lent.view.dtype == wanted ? HostTensor() : converted(lent.view, wanted);
+        const ConstTensorView view = lent.view.dtype == wanted ? lent.view : other.view();
+        write({static_cast<const std::byte*>(view.data),
+               static_cast<size_t>(view.count()) * size_of(view.dtype)});
+      },
+      {{"format", "pt"}});
+  copy_file_of_model(base_folder, out, "config.json");
+  copy_companion_files(base_folder, out);
+}
+
+}  // namespace okapi

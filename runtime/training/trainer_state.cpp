@@ -1,0 +1,424 @@
+#include "runtime/training/trainer_state.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <utility>
+
+#include "runtime/base/error.h"
+#include "runtime/base/file.h"
+#include "runtime/base/number_text.h"
+#include "runtime/base/sha256.h"
+#include "runtime/model/llama_tensors.h"
+#include "runtime/model/random_weights.h"
+#include "runtime/plugin_host/plugin_host.h"
+#include "runtime/results/results.h"
+#include "runtime/training/learning_rate.h"
+#include "runtime/training/rope_schedule.h"
+#include "runtime/training/seeds.h"
+
+namespace okapi {
+
+namespace {
+
+/// From so many tokens a pass's activations outweigh a third more work.
+constexpr int64_t kRecomputeTokens = 4096;
+constexpr size_t kMostConfigBytes = size_t{16} << 20;
+
+Error bad_config(const std::string& field, const std::string& problem) {
+  return Error(Code::invalid_argument, field + ": " + problem).in("training").field(field);
+}
+
+/// Fresh weights; the projections that write into the residual may be drawn smaller, so that its
+/// size does not grow with the number of layers (Radford et al. 2019).
+WeightSource fresh_source(const TrainerConfig& config, const BaseModel& base, int n_threads) {
+  JsonFields fields(base.config_json, {"model", (base.folder / "config.json").string()});
+  const double deviation =
+      config.random_init->deviation.value_or(fields.number_or("initializer_range", 0.0, 1e3, 0.02));
+  const uint64_t seed = derived_seed(config.seed, Purpose::weights);
+  WeightSource plain = random_weight_source(base.config, seed, deviation, DType::f32, n_threads);
+  if (!config.random_init->scale_residual) return plain;
+  const double smaller = deviation / std::sqrt(2.0 * static_cast<double>(base.config.n_layers));
+  WeightSource scaled = random_weight_source(base.config, seed, smaller, DType::f32, n_threads);
+  return [plain, scaled](const std::string& name) {
+    const bool writes_residual =
+        name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
+    return writes_residual ? scaled(name) : plain(name);
+  };
+}
+
+int64_t steps_of(const TrainerConfig& config, const WindowSource& source) {
+  if (config.steps > 0) return config.steps;
+  const int64_t count = source.count();
+  if (count < 0) throw bad_config("epochs", "the data never end; say `steps` instead");
+  if (config.batch.sequences == 0) {
+    throw bad_config("epochs",
+                     "needs batch.sequences, as batch.tokens varies the windows of a step");
+  }
+  const double windows = config.epochs * static_cast<double>(count);
+  return std::max<int64_t>(
+      1, std::llround(std::ceil(windows / static_cast<double>(config.batch.sequences))));
+}
+
+}  // namespace
+
+BaseModel open_base(const TrainerConfig& config, int n_threads) {
+  BaseModel base;
+  base.folder = config.model;
+  const std::filesystem::path config_path = base.folder / "config.json";
+  base.config_json = parse_json_file(config_path, "model");
+  if (!config.random_init) {
+    base.checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(base.folder));
+    base.config = base.checkpoint->config();
+    base.sha256 = base.checkpoint->sha256();
+    base.source = [checkpoint = base.checkpoint](const std::string& name) {
+      return LentTensor{checkpoint->tensor(name), HostTensor()};
+    };
+    return base;
+  }
+  base.config = read_model_config(base.folder);
+  base.source = fresh_source(config, base, n_threads);
+  const std::string text = "fresh weights, seed " + std::to_string(config.seed) + "\n" +
+                           read_file(config_path, kMostConfigBytes);
+  base.sha256 = sha256_of(text.data(), text.size());
+  return base;
+}
+
+std::optional<Adapter> open_adapter(const TrainerConfig& config, const ModelConfig& model) {
+  if (!config.lora) return std::nullopt;
+  if (!config.lora->from.empty()) {
+    Adapter adapter = Adapter::load(config.lora->from, model);
+    adapter.set_dropout(config.lora->dropout);
+    return adapter;
+  }
+  AdapterShape shape;
+  shape.rank = config.lora->rank;
+  shape.alpha = config.lora->alpha;
+  shape.dropout = config.lora->dropout;
+  const std::vector<std::string>& known = lora_target_names();
+  for (int32_t i = 0; i < kNProjections; ++i) {
+    const std::vector<std::string>& targets = config.lora->targets;
+    const std::string& name = known[static_cast<size_t>(i)];
+    if (std::find(targets.begin(), targets.end(), name) != targets.end()) {
+      shape.targets.push_back(static_cast<Projection>(i));
+    }
+  }
+  return Adapter::fresh(model, shape, derived_seed(config.seed, Purpose::adapter));
+}
+
+TrainerState::TrainerState(std::shared_ptr<RuntimeContext> runtime, TrainerConfig trainer_config,
+                           TrainerData windows)
+    : context(std::move(runtime)),
+      config(std::move(trainer_config)),
+      data(std::move(windows)),
+      divergence(config.divergence) {
+  const std::shared_ptr<Backend>& backend = context->backend();
+  if (backend->training() == nullptr) {
+    throw Error(Code::unimplemented, "the backend " + backend->name() + " does not train")
+        .in("training");
+  }
+  if (!data.train) throw bad_config("data", "there is nothing to train on");
+  n_steps = steps_of(config, *data.train);
+  length = config.batch.length > 0 ? config.batch.length : data.train->max_tokens();
+
+  base = open_base(config, context->n_threads());
+  check_ropes();
+  stream = backend->training()->create_training_stream();
+  const std::optional<Adapter> adapter = open_adapter(config, base.config);
+  ParameterOptions options;
+  options.trained = config.trained;
+  options.base_dtype = config.base_dtype;
+  options.pair_layout = config.pair_layout;
+  options.adapter = adapter ? &*adapter : nullptr;
+  parameters = std::make_unique<Parameters>(backend, base.config, base.source, options, *stream);
+  optimizer = std::make_unique<Optimizer>(config.optimizer, config.groups, *parameters);
+  network =
+      std::make_unique<TransformerTraining>(backend, base.config, parameters->network(), *stream);
+  train_rotation = std::make_unique<TrainingRotation>(backend, base.config.n_layers);
+  eval_rotation = std::make_unique<TrainingRotation>(backend, base.config.n_layers);
+}
+
+TrainerState::~TrainerState() {
+  // The stream may still be reading buffers that are about to go.
+  try {
+    if (stream) stream->synchronize();
+  } catch (...) {  // nobody is left to be told
+  }
+}
+
+RopeGeometry TrainerState::geometry(bool training) const {
+  RopeGeometry geometry;
+  geometry.head_dim = base.config.head_dim;
+  geometry.rotary_dim = base.config.head_dim;
+  geometry.n_layers = base.config.n_layers;
+  geometry.base = base.config.rope_base;
+  geometry.trained_length = base.config.trained_length;
+  geometry.target_length = config.rope.length > 0 ? config.rope.length : length;
+  geometry.training = training;
+  return geometry;
+}
+
+/// Ropes are read against the model, as sessions read them; lengths are a geometry's business.
+std::shared_ptr<const Rope> TrainerState::rope_of(const std::string& spec) const {
+  RopeGeometry model = geometry(/*training=*/false);
+  model.target_length = model.trained_length;
+  return Rope::parse(spec.empty() ? base.config.rope_spec : spec, context->plugin_host(), model);
+}
+
+std::string TrainerState::train_spec_at(int64_t at_step) const {
+  const std::string& spec = config.rope.train.empty() ? base.config.rope_spec : config.rope.train;
+  return rope_at_step(spec, config.rope.schedule, at_step);
+}
+
+/// Everything that a schedule will ask for is read once before anything is trained.
+void TrainerState::check_ropes() {
+  std::vector<int64_t> steps = {0, n_steps - 1};
+  for (const RopeScheduleConfig& schedule : config.rope.schedule) {
+    for (const auto& [first, value] : schedule.at) {
+      if (first < n_steps) steps.push_back(first);
+    }
+  }
+  for (const int64_t at_step : steps) static_cast<void>(rope_of(train_spec_at(at_step)));
+  if (!config.rope.eval.empty()) static_cast<void>(rope_of(config.rope.eval));
+}
+
+void TrainerState::use_train_rope(int64_t at_step) {
+  const std::string spec = train_spec_at(at_step);
+  if (!train_rope || spec != train_spec) {
+    train_rope = rope_of(spec);
+    train_spec = spec;
+  }
+  RopeGeometry at = geometry(/*training=*/true);
+  at.seed = derived_seed(config.seed, Purpose::rope, at_step);
+  train_rotation->use(train_rope, at);
+}
+
+std::shared_ptr<const Rope> TrainerState::eval_rope() const {
+  const int64_t at_step = std::min(step, n_steps - 1);
+  return rope_of(config.rope.eval.empty() ? train_spec_at(at_step) : config.rope.eval);
+}
+
+std::span<const CancelToken* const> TrainerState::cancels() const {
+  cancels_.clear();
+  if (cancel) cancels_.push_back(cancel.get());
+  return cancels_;
+}
+
+double TrainerState::learning_rate() const {
+  return config.optimizer.learning_rate * learning_rate_factor(config.schedule, step, n_steps);
+}
+
+bool TrainerState::recomputes(const MicroBatch& micro) const {
+  return config.recompute.value_or(static_cast<int64_t>(micro.ids.size()) >= kRecomputeTokens);
+}
+
+StepBatch TrainerState::next_batch() const {
+  return read_step(*data.train, position, config.batch, length, base.config.vocab_size);
+}
+
+double TrainerState::add_gradients(const StepBatch& batch) {
+  use_train_rope(step);
+  parameters->zero_gradients(*stream);
+  double loss = 0;
+  for (size_t i = 0; i < batch.micro.size(); ++i) {
+    const MicroBatch& micro = batch.micro[i];
+    std::vector<TrainingRotation::Row> rows;
+    for (size_t window = 0; window < micro.lengths.size(); ++window) {
+      // By the window's number within the step: how a step is cut up changes no draw.
+      const int64_t number = micro.first_window + static_cast<int64_t>(window);
+      rows.push_back(
+          {micro.lengths[window], derived_seed(config.seed, Purpose::positions, step, number)});
+    }
+    train_rotation->prepare(rows, *stream);
+
+    TrainingBatch pass;
+    pass.ids = micro.ids;
+    pass.targets = micro.targets;
+    pass.weights = micro.weights;
+    pass.sequences_of_group = train_rotation->sequences_of_group();
+    pass.group_of_layer = train_rotation->group_of_layer();
+    pass.dropout_seed = derived_seed(config.seed, Purpose::dropout, step, static_cast<int64_t>(i));
+    loss += network->add_gradients(pass, recomputes(micro), cancels());
+  }
+  return loss;
+}
+
+namespace {
+
+std::string windows_text(const StepBatch& batch) {
+  constexpr size_t kMost = 8;
+  std::string text;
+  for (size_t i = 0; i < std::min(kMost, batch.identities.size()); ++i) {
+    text += (i > 0 ? ", " : "") + batch.identities[i];
+  }
+  if (batch.identities.size() > kMost) {
+    text += " and " + std::to_string(batch.identities.size() - kMost) + " more";
+  }
+  return text;
+}
+
+}  // namespace
+
+TrainingStep TrainerState::run_step() {
+  if (step >= n_steps) {
+    throw Error(Code::out_of_range, "all " + std::to_string(n_steps) + " steps are done")
+        .in("training")
+        .field("steps");
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const StepBatch batch = next_batch();
+  const double loss = add_gradients(batch);
+  const double norm = Optimizer::gradient_norm(*parameters, *stream);
+
+  const auto stop = [&](const std::string& what) {
+    const std::string good = last_checkpoint.empty()
+                                 ? "there is no checkpoint"
+                                 : "the last good checkpoint is " + last_checkpoint.string();
+    throw Error(Code::aborted, "step " + std::to_string(step + 1) + ": " + what +
+                                   "; its windows: " + windows_text(batch) + "; " + good)
+        .in("training")
+        .field("loss");
+  };
+  if (!std::isfinite(loss)) stop("the loss is " + number_text(loss));
+  if (!std::isfinite(norm)) stop("the gradient's norm is " + number_text(norm));
+  DivergenceGuard guard = divergence;
+  if (guard.diverges(loss)) {
+    stop("the loss diverges: the mean of the last " + std::to_string(config.divergence.steps) +
+         " steps is " + number_text(guard.mean()) + ", the lowest was " +
+         number_text(guard.lowest()));
+  }
+
+  TrainingStep result;
+  result.step = step + 1;
+  result.loss = loss;
+  result.gradient_norm = norm;
+  result.learning_rate = learning_rate();
+  result.n_tokens = batch.n_tokens;
+  result.n_learned = batch.n_learned;
+  result.rope = train_rope->canonical();
+  optimizer->apply(*parameters, result.learning_rate, norm, step + 1, *stream);
+  stream->synchronize();
+
+  divergence = std::move(guard);
+  ++step;
+  position += batch.n_windows;
+  n_tokens += batch.n_tokens;
+  n_learned += batch.n_learned;
+  last_evaluation.reset();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (results) unsaved_steps.push_back(result);
+  if (listener.on_step) listener.on_step(result);
+  return result;
+}
+
+TrainingEvaluation TrainerState::run_evaluation() {
+  if (!data.evaluation) {
+    throw Error(Code::failed_precondition, "evaluation: there are no held-out windows")
+        .in("training")
+        .field("evaluation.data");
+  }
+  const WindowSource& source = *data.evaluation;
+  int64_t n_windows = source.count();
+  if (n_windows < 0 && config.evaluation.windows == 0) {
+    throw bad_config("evaluation.windows", "must be given, as the data never end");
+  }
+  if (config.evaluation.windows > 0) {
+    n_windows =
+        n_windows < 0 ? config.evaluation.windows : std::min(n_windows, config.evaluation.windows);
+  }
+
+  RopeGeometry at = geometry(/*training=*/false);
+  if (config.rope.length == 0) at.target_length = source.max_tokens();
+  at.seed = config.seed;
+  const std::shared_ptr<const Rope> rope = eval_rope();
+  eval_rotation->use(rope, at);
+
+  // As many windows at once as a step's micro batch has tokens.
+  const int64_t most = config.batch.micro > 0       ? config.batch.micro * length
+                       : config.batch.sequences > 0 ? config.batch.sequences * length
+                                                    : config.batch.tokens;
+  const int64_t n_at_once = std::max<int64_t>(1, most / std::max<int64_t>(1, source.max_tokens()));
+  std::vector<double> sums;
+  std::vector<int64_t> counts;
+  for (int64_t first = 0; first < n_windows; first += n_at_once) {
+    const MicroBatch micro =
+        read_windows(source, first, std::min(n_at_once, n_windows - first), base.config.vocab_size);
+    std::vector<TrainingRotation::Row> rows;
+    for (const int64_t n : micro.lengths) rows.push_back({n, at.seed});
+    eval_rotation->prepare(rows, *stream);
+    TrainingBatch pass;
+    pass.ids = micro.ids;
+    pass.targets = micro.targets;
+    pass.sequences_of_group = eval_rotation->sequences_of_group();
+    pass.group_of_layer = eval_rotation->group_of_layer();
+    std::vector<float> nll(micro.ids.size());
+    network->score(pass, nll, cancels());
+
+    size_t row = 0;
+    for (const int64_t n : micro.lengths) {
+      for (int64_t t = 0; t < n; ++t, ++row) {
+        if (micro.targets[row] < 0) continue;
+        const auto bucket = static_cast<size_t>((t + 1) / config.evaluation.bucket);
+        if (bucket >= sums.size()) {
+          sums.resize(bucket + 1);
+          counts.resize(bucket + 1);
+        }
+        sums[bucket] += nll[row];
+        ++counts[bucket];
+      }
+    }
+  }
+
+  TrainingEvaluation result;
+  result.step = step;
+  result.rope = rope->canonical();
+  double sum = 0;
+  for (size_t i = 0; i < sums.size(); ++i) {
+    if (counts[i] == 0) continue;
+    const auto first = static_cast<int64_t>(i) * config.evaluation.bucket;
+    result.buckets.push_back({first, first + config.evaluation.bucket - 1,
+                              sums[i] / static_cast<double>(counts[i]), counts[i]});
+    sum += sums[i];
+    result.n_tokens += counts[i];
+  }
+  if (result.n_tokens == 0) {
+    throw Error(Code::failed_precondition, "evaluation: no token of its windows is learned")
+        .in("training")
+        .field("evaluation.data");
+  }
+  result.loss = sum / static_cast<double>(result.n_tokens);
+  last_evaluation = result.loss;
+  if (results) unsaved_evaluations.push_back(result);
+  if (listener.on_evaluation) listener.on_evaluation(result);
+  return result;
+}
+
+TrainingRun TrainerState::run_record() const {
+  TrainingRun run;
+  run.identity = {{"config", config.identity()},
+                  {"model_sha256", base.sha256},
+                  {"data", data.train->describe()},
+                  {"backend", context->backend()->name()},
+                  {"rope_plugins", saved_state().rope_plugins}};
+  run.info = {{"config", config.json()},
+              {"n_steps", n_steps},
+              {"device", context->backend()->device()},
+              {"n_trained", parameters->n_trained()}};
+  return run;
+}
+
+void TrainerState::open_results() {
+  if (config.results.empty()) return;
+  results = Results::open(config.results);
+  run_id = results->begin_training(run_record());
+  results->forget_training_after(run_id, step);
+}
+
+void TrainerState::flush_results() {
+  if (!results || (unsaved_steps.empty() && unsaved_evaluations.empty())) return;
+  results->add_training(run_id, unsaved_steps, unsaved_evaluations);
+  unsaved_steps.clear();
+  unsaved_evaluations.clear();
+}
+
+}  // namespace okapi

@@ -1,0 +1,117 @@
+// What a trainer holds. Its parts (step, evaluate, save, resume) are functions over this.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backends/training.h"
+#include "runtime/model/adapter.h"
+#include "runtime/model/checkpoint.h"
+#include "runtime/model/transformer_training.h"
+#include "runtime/training/checkpoint_folder.h"
+#include "runtime/training/divergence.h"
+#include "runtime/training/optimizer.h"
+#include "runtime/training/parameters.h"
+#include "runtime/training/step_batch.h"
+#include "runtime/training/trainer.h"
+#include "runtime/training/training_files.h"
+#include "runtime/training/training_rotation.h"
+
+namespace okapi {
+
+class Results;
+
+/// Where the weights that training starts from come from.
+struct BaseModel {
+  std::filesystem::path folder;
+  Json config_json;
+  ModelConfig config;
+  WeightSource source;
+  std::string sha256;
+  std::shared_ptr<const Checkpoint> checkpoint;  ///< null for fresh weights
+};
+
+BaseModel open_base(const TrainerConfig& config, int n_threads);
+
+/// The adapter that training starts from; none without a lora section.
+std::optional<Adapter> open_adapter(const TrainerConfig& config, const ModelConfig& model);
+
+class TrainerState {
+ public:
+  TrainerState(std::shared_ptr<RuntimeContext> context, TrainerConfig config, TrainerData data);
+  ~TrainerState();
+
+  std::shared_ptr<RuntimeContext> context;
+  TrainerConfig config;
+  TrainerData data;
+  TrainerListener listener;
+  std::shared_ptr<const CancelToken> cancel;
+
+  BaseModel base;
+  int64_t n_steps = 0;
+  int64_t length = 0;  ///< most tokens of a window
+  std::unique_ptr<TrainingStream> stream;
+  std::unique_ptr<Parameters> parameters;
+  std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<TransformerTraining> network;
+  std::unique_ptr<TrainingRotation> train_rotation;
+  std::unique_ptr<TrainingRotation> eval_rotation;
+  std::string train_spec;  ///< the text that train_rope was read from
+  std::shared_ptr<const Rope> train_rope;
+
+  // Where the run stands.
+  int64_t step = 0;
+  int64_t position = 0;
+  int64_t n_tokens = 0;
+  int64_t n_learned = 0;
+  DivergenceGuard divergence;
+  std::optional<double> last_evaluation;  ///< loss at the present step
+  int64_t best_step = -1;
+  double best_loss = 0;
+
+  std::unique_ptr<CheckpointFolder> folder;  ///< null: nothing is saved
+  std::filesystem::path last_checkpoint;
+  std::shared_ptr<Results> results;
+  int64_t run_id = 0;
+  std::vector<TrainingStep> unsaved_steps;  ///< not in the results yet
+  std::vector<TrainingEvaluation> unsaved_evaluations;
+
+  // Steps.
+  bool recomputes(const MicroBatch& micro) const;
+  RopeGeometry geometry(bool training) const;
+  std::shared_ptr<const Rope> rope_of(const std::string& spec) const;
+  std::string train_spec_at(int64_t at_step) const;
+  void use_train_rope(int64_t at_step);  ///< brings train_rope up to a step
+  std::shared_ptr<const Rope> eval_rope() const;
+  std::span<const CancelToken* const> cancels() const;
+  double learning_rate() const;
+
+  /// Adds the gradients of a step's loss, from zero; returns the mean loss.
+  double add_gradients(const StepBatch& batch);
+  StepBatch next_batch() const;
+  TrainingStep run_step();
+  TrainingEvaluation run_evaluation();
+
+  // Checkpoints (trainer_checkpoints.cpp).
+  TrainingState saved_state() const;
+  std::filesystem::path save();
+  void export_to(const std::filesystem::path& to, bool merged);
+  bool resume();  ///< false: there is nothing to resume
+  void check_belongs(const TrainingState& state, const std::filesystem::path& path) const;
+
+  // Results.
+  void open_results();
+  void flush_results();
+  TrainingRun run_record() const;
+
+ private:
+  void check_ropes();
+  mutable std::vector<const CancelToken*> cancels_;
+};
+
+}  // namespace okapi

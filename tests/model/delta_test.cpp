@@ -1,0 +1,140 @@
+#include "runtime/model/delta.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "runtime/base/error.h"
+#include "runtime/model/checkpoint.h"
+#include "runtime/model/convert.h"
+#include "tests/support/plugin_harness.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_model.h"
+
+namespace okapi::test {
+namespace {
+
+using testing::HasSubstr;
+
+class DeltaTest : public testing::Test {
+ protected:
+  DeltaTest() {
+    std::filesystem::create_directory(base());
+    std::filesystem::create_directory(tuned());
+    TinyModel model;
+    model.n_layers = 1;
+    model.with_tokenizer = true;
+    model.vocab_size = 1024;
+    model.seed = 1;
+    write_tiny_model(base(), model);
+    model.seed = 2;
+    model.rope_parameters = {{"rope_type", "linear"}, {"factor", 4.0}, {"rope_theta", 10000.0}};
+    write_tiny_model(tuned(), model);
+  }
+
+  std::filesystem::path base() const { return folder_.path() / "base"; }
+  std::filesystem::path tuned() const { return folder_.path() / "tuned"; }
+  std::filesystem::path delta() const { return folder_.path() / "delta"; }
+  std::filesystem::path out() const { return folder_.path() / "out"; }
+
+  TemporaryFolder folder_;
+};
+
+/// The distance from |x| to the next f16.
+double ulp_of_f16(double x) {
+  return std::ldexp(1.0, std::max(std::ilogb(std::max(std::fabs(x), 1e-30)), -14) - 10);
+}
+
+TEST_F(DeltaTest, BaseAndDeltaAreTheTunedModelToAnUlpOfF16) {
+  make_delta(base(), tuned(), delta());
+  apply_delta(base(), delta(), out(), {.dtype = DType::f32});
+  const Checkpoint wanted = Checkpoint::open(tuned());
+  const Checkpoint found = Checkpoint::open(out());
+  const Checkpoint from = Checkpoint::open(base());
+  for (const std::string& name : wanted.names()) {
+    const auto* a = static_cast<const float*>(wanted.tensor(name).data);
+    const auto* b = static_cast<const float*>(found.tensor(name).data);
+    const auto* c = static_cast<const float*>(from.tensor(name).data);
+    for (int64_t i = 0; i < wanted.tensor(name).count(); ++i) {
+      ASSERT_LE(std::fabs(static_cast<double>(a[i]) - b[i]),
+                ulp_of_f16(static_cast<double>(a[i]) - c[i]))
+          << name << " " << i;
+    }
+  }
+  EXPECT_EQ(found.config().rope_spec, "linear:scale=4");
+  EXPECT_TRUE(std::filesystem::exists(out() / "tokenizer.model"));
+}
+
+TEST_F(DeltaTest, InF32ItIsExactWhereTheDifferenceIs) {
+  make_delta(base(), tuned(), delta(), {.dtype = DType::f32});
+  apply_delta(base(), delta(), out(), {.dtype = DType::f32});
+  const Checkpoint wanted = Checkpoint::open(tuned());
+  const Checkpoint found = Checkpoint::open(out());
+  for (const std::string& name : wanted.names()) {
+    const auto* a = static_cast<const float*>(wanted.tensor(name).data);
+    const auto* b = static_cast<const float*>(found.tensor(name).data);
+    for (int64_t i = 0; i < wanted.tensor(name).count(); ++i) {
+      ASSERT_NEAR(a[i], b[i], 1e-6) << name;
+    }
+  }
+}
+
+TEST_F(DeltaTest, SaysWhatItIs) {
+  make_delta(base(), tuned(), delta());
+  const DeltaInfo info = check_delta(base(), delta());
+  EXPECT_EQ(info.base_sha256, Checkpoint::open(base()).sha256());
+  EXPECT_EQ(info.tuned_sha256, Checkpoint::open(tuned()).sha256());
+  EXPECT_EQ(info.rope, "linear:scale=4");
+  EXPECT_EQ(info.dtype, DType::f16);
+}
+
+TEST_F(DeltaTest, AnotherBaseIsRefused) {
+  make_delta(base(), tuned(), delta());
+  for (const bool applies : {false, true}) {
+    const Error error = error_of([&] {
+      if (applies) {
+        apply_delta(tuned(), delta(), out());
+      } else {
+        check_delta(tuned(), delta());
+      }
+    });
+    EXPECT_EQ(error.code(), Code::failed_precondition);
+    EXPECT_THAT(error.message(), HasSubstr("made from a base of SHA-256"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(out() / "model.safetensors"));
+}
+
+TEST_F(DeltaTest, ModelsOfOtherShapesAreRefused) {
+  TinyModel model;
+  model.n_layers = 1;
+  model.vocab_size = 1000;
+  write_tiny_model(tuned(), model);
+  EXPECT_THAT(error_of([&] { make_delta(base(), tuned(), delta()); }).message(),
+              HasSubstr("the tuned model has shape [1000, 64], the base [1024, 64]"));
+}
+
+TEST(ConvertTest, F16RoundsToTheNearestAndBack) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const auto half = static_cast<uint16_t>(bits);
+    const float value = float_of_f16(half);
+    if (std::isnan(value)) {
+      EXPECT_TRUE(std::isnan(float_of_f16(f16_of_float(value))));
+      continue;
+    }
+    ASSERT_EQ(f16_of_float(value), half) << value;
+    // Halfway to the next one goes to the even one, a little more goes up.
+    const float next = float_of_f16(static_cast<uint16_t>(bits + 1));
+    if (!std::isfinite(value) || !std::isfinite(next)) continue;
+    const float middle = value + (next - value) / 2;
+    const uint16_t even = (bits & 1) == 0 ? half : static_cast<uint16_t>(bits + 1);
+    ASSERT_EQ(f16_of_float(middle), even) << value;
+    ASSERT_EQ(f16_of_float(std::nextafter(middle, next)), static_cast<uint16_t>(bits + 1)) << value;
+  }
+  EXPECT_EQ(f16_of_float(1e9F), 0x7C00);
+  EXPECT_EQ(f16_of_float(65519.0F), 0x7BFF);
+  EXPECT_EQ(f16_of_float(65520.0F), 0x7C00);
+}
+
+}  // namespace
+}  // namespace okapi::test

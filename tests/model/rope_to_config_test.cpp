@@ -1,0 +1,61 @@
+// A rope written into a config.json reads back as the same rope.
+#include "runtime/model/rope_to_config.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/model/model_config.h"
+#include "runtime/model/rotary/rope.h"
+#include "tests/support/engine.h"
+
+namespace okapi::test {
+namespace {
+
+std::shared_ptr<const Model> small_model() {
+  static const std::shared_ptr<const Model> model = Model::random(engine(), small_config(), 1);
+  return model;
+}
+
+Json written(const Json& config, const std::string& spec) {
+  return config_with_rope(config, *small_model()->parse_rope(spec));
+}
+
+std::string read_back(const Json& config) {
+  const ModelConfig read = parse_model_config(config.dump(), "config.json");
+  RopeGeometry geometry = small_model()->rope_geometry();
+  geometry.base = read.rope_base;
+  geometry.trained_length = geometry.target_length = read.trained_length;
+  return Rope::parse(read.rope_spec, engine()->plugin_host(), geometry)->canonical();
+}
+
+TEST(RopeToConfigTest, ReadsBackAsTheSameRope) {
+  Json old_spelling = Json::parse(small_config());
+  Json new_spelling = old_spelling;
+  new_spelling.erase("rope_theta");
+  new_spelling["rope_parameters"] = {{"rope_type", "yarn"},
+                                     {"factor", 2.0},
+                                     {"original_max_position_embeddings", 64},
+                                     {"rope_theta", 10000.0}};
+  Json scaled = old_spelling;
+  scaled["rope_scaling"] = {{"type", "linear"}, {"factor", 2.0}};
+  for (const Json& config : {old_spelling, new_spelling, scaled}) {
+    for (const char* spec :
+         {"plain", "linear:scale=4", "power:exponent=0.5", "yarn:scale=8",
+          "linear:scale=2 | xpos:scale_base=128", "randomized", "plain:base=50000"}) {
+      EXPECT_EQ(read_back(written(config, spec)), small_model()->parse_rope(spec)->canonical())
+          << spec << " in " << config;
+    }
+  }
+}
+
+TEST(RopeToConfigTest, TransformersReadsWhatItKnowsAndRefusesTheRest) {
+  const Json config = Json::parse(small_config());
+  EXPECT_EQ(written(config, "linear:scale=4")["rope_scaling"],
+            (Json{{"rope_type", "linear"}, {"factor", 4.0}}));
+  EXPECT_FALSE(written(config, "plain").contains("rope_scaling"));
+  EXPECT_EQ(written(config, "plain:base=50000")["rope_theta"], 50000.0);
+  EXPECT_EQ(written(config, "power")["rope_parameters"]["rope_type"], "okapi");
+  EXPECT_EQ(written(config, "linear")["rope_parameters"]["rope_type"], "okapi");  // by length
+}
+
+}  // namespace
+}  // namespace okapi::test

@@ -1,0 +1,71 @@
+// From a configuration alone to steps: the shipped savanna model on lines documents.
+#include "runtime/training/open_trainer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "runtime/base/error.h"
+#include "tests/support/engine.h"
+#include "tests/support/plugin_harness.h"
+#include "tests/support/temporary_folder.h"
+
+namespace okapi::test {
+namespace {
+
+using testing::HasSubstr;
+
+Json savanna_run() {
+  return Json::parse(R"({
+    "model": "", "seed": 3, "steps": 2,
+    "rope": {"train": "plain"},
+    "optimizer": {"learning_rate": 1e-5},
+    "batch": {"sequences": 2},
+    "data": {"dataset": "lines",
+             "params": {"training": true, "style": "compact", "length": 300, "min_length": 200},
+             "length": 300, "holdout": 4}
+  })");
+}
+
+Json savanna() {
+  Json run = savanna_run();
+  run["model"] = OKAPI_SOURCE_DIR "/models/savanna-5m";
+  return run;
+}
+
+// The model was trained to answer perfectly at this length, so its answers' loss is all but zero;
+// and it is not where positions are stretched, which the README of the model says.
+TEST(OpenTrainerTest, TheTrainedModelHasNothingToLearn) {
+  Json config = savanna();
+  const auto trainer = open_trainer(engine(), TrainerConfig::from_json(config));
+  EXPECT_LT(trainer->evaluate().loss, 0.1);
+  EXPECT_LT(trainer->step().loss, 0.1);
+  EXPECT_EQ(trainer->data_position(), 2);
+
+  config["rope"]["train"] = "linear:scale=2";
+  const auto stretched = open_trainer(engine(), TrainerConfig::from_json(config));
+  EXPECT_GT(stretched->evaluate().loss, 1.0);
+}
+
+TEST(OpenTrainerTest, PrefetchingChangesNothing) {
+  const TrainerConfig config = TrainerConfig::from_json(savanna());
+  const auto ahead = open_trainer(engine(), config);
+  const auto plain = open_trainer(engine(), config, {.prefetch = false});
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(ahead->step().loss, plain->step().loss);
+}
+
+TEST(OpenTrainerTest, WithoutDataThereIsNothingToTrainOn) {
+  Json config = savanna();
+  config.erase("data");
+  EXPECT_THAT(error_of([&] { open_trainer(engine(), TrainerConfig::from_json(config)); }).message(),
+              HasSubstr("nothing to train on"));
+  config = savanna();
+  const TemporaryFolder folder;
+  folder.write("config.json", small_config());
+  config["model"] = folder.path().string();
+  config["init"] = "random";
+  EXPECT_EQ(error_of([&] { open_trainer(engine(), TrainerConfig::from_json(config)); }).code(),
+            Code::not_found);
+}
+
+}  // namespace
+}  // namespace okapi::test
