@@ -168,6 +168,20 @@ TEST_P(TrainingLossTest, HoldsForLargeLogits) {
   EXPECT_LE(relative_error(get(d_hidden.view()), oracle.hidden_gradient), tolerance_ * large);
 }
 
+// A run that has gone astray must show it: NaN is neither the largest logit nor lost in a sum.
+TEST_P(TrainingLossTest, NotANumberStaysOne) {
+  Batch b = batch(40, 300, 24);
+  b.hidden[7 * b.c + 5] = NAN;
+  const Trained trained = train(b.w, b.v, b.c);
+  const Tensor hidden = put(b.hidden, {b.t, b.c});
+  Tensor nll(backend_, DType::f32, {b.t});
+  const double total =
+      training_->cross_entropy(hidden.view(), *trained.weight, b.targets, {}, nll.view(), {}, {});
+  EXPECT_TRUE(std::isnan(total));
+  const Values losses = get(nll.view());
+  for (int64_t t = 0; t < b.t; ++t) EXPECT_EQ(std::isnan(losses[t]), t == 7) << t;
+}
+
 // The loss is the one that scoring reports.
 TEST_P(TrainingLossTest, AgreesWithLogLoss) {
   const Batch b = batch(70, 500, 48);
