@@ -38,7 +38,7 @@ WorkspacePool::Lease WorkspacePool::borrow() {
       return {*this, std::move(workspace)};
     }
   }
-  return {*this, std::make_unique<Workspace>(backend_)};
+  return {*this, std::make_unique<Workspace>(backend_, activations_)};
 }
 
 }  // namespace okapi

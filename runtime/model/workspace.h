@@ -20,11 +20,13 @@ inline constexpr size_t kNBuffers = 9;
 
 class Workspace {
  public:
-  explicit Workspace(std::shared_ptr<Backend> backend)
-      : backend_(std::move(backend)), stream_(backend_->create_stream()) {}
+  Workspace(std::shared_ptr<Backend> backend, DType activations)
+      : backend_(std::move(backend)),
+        activations_(activations),
+        stream_(backend_->create_stream()) {}
 
   Stream& stream() { return *stream_; }
-  DType activation_dtype() const { return backend_->activation_dtype(); }
+  DType activation_dtype() const { return activations_; }
 
   /// [rows, columns] of the named buffer; contents undefined if it had to grow. Earlier views of
   /// the same buffer may then dangle.
@@ -35,6 +37,7 @@ class Workspace {
 
  private:
   std::shared_ptr<Backend> backend_;
+  DType activations_;
   std::array<Tensor, kNBuffers> buffers_;
   std::unique_ptr<Stream> stream_;  // after the buffers: it finishes first
 };
@@ -42,7 +45,8 @@ class Workspace {
 /// The idle workspaces of a model. Safe from several threads.
 class WorkspacePool {
  public:
-  explicit WorkspacePool(std::shared_ptr<Backend> backend) : backend_(std::move(backend)) {}
+  WorkspacePool(std::shared_ptr<Backend> backend, DType activations)
+      : backend_(std::move(backend)), activations_(activations) {}
 
   /// Holds a workspace and brings it back, unless an exception is passing: what a device error has
   /// left behind is not for the next call.
@@ -66,6 +70,7 @@ class WorkspacePool {
 
  private:
   std::shared_ptr<Backend> backend_;
+  DType activations_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;
 };

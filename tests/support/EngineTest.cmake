@@ -4,4 +4,13 @@ function(okapi_add_engine_test name)
   okapi_add_test(${name} LIBS okapi_runtime ${ARGN})
   okapi_targets_below(${PROJECT_SOURCE_DIR}/plugins/rope schemes)
   add_dependencies(${name} okapi_backend_cpu okapi_tokenizer_sentencepiece ${schemes})
+  # What ctest takes for skipped.
+  target_compile_definitions(${name} PRIVATE OKAPI_TEST_SKIPPED=77)
+  if(TARGET okapi_backend_cuda)
+    add_dependencies(${name} okapi_backend_cuda)
+    add_dependencies(cuda_tests ${name})
+    okapi_register_test(cuda_${name} LABELS cuda COMMAND ${name})
+    set_tests_properties(cuda_${name} PROPERTIES
+      ENVIRONMENT OKAPI_TEST_BACKEND=cuda SKIP_RETURN_CODE 77)
+  endif()
 endfunction()

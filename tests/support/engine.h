@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "runtime/generation/session.h"
 #include "runtime/model/model.h"
@@ -16,13 +19,29 @@
 
 namespace okapi::test {
 
-/// One runtime for a test program: two threads, the backend and plugins of this build.
+/// The backend that tests of the engine run on: OKAPI_TEST_BACKEND, by default the CPU.
+inline std::string engine_backend() {
+  const char* const name = std::getenv("OKAPI_TEST_BACKEND");
+  return name != nullptr ? name : "cpu";
+}
+
+/// One runtime for a test program: two threads, the backend and plugins of this build. Where the
+/// backend that was asked for has no device, the program ends with the code that ctest takes for
+/// skipped.
 inline const std::shared_ptr<RuntimeContext>& engine() {
   static const std::shared_ptr<RuntimeContext> context = [] {
     RuntimeOptions options;
     options.n_threads = 2;
+    options.backend = engine_backend();
     options.module_path = OKAPI_BUILD_LIB "/okapi";
-    return RuntimeContext::create(std::move(options));
+    try {
+      return RuntimeContext::create(options);
+    } catch (const Error& e) {
+      if (e.code() != Code::unavailable || engine_backend() == "cpu") throw;
+      std::printf("skipped: %s\n", e.message().c_str());
+      std::fflush(stdout);
+      std::_Exit(OKAPI_TEST_SKIPPED);
+    }
   }();
   return context;
 }
