@@ -12,7 +12,7 @@ namespace okapi::test {
 namespace {
 
 void expect_all_lines(const std::filesystem::path& folder, const std::string& answers_file) {
-  const auto model = Model::load(engine(), folder);
+  const auto model = Model::load(engine(), folder, computed_in_f32());
   const Json settings = golden_json(answers_file);
   for (const auto& [name, answers] : settings.items()) {
     const bool follow = answers.at("rope").at("rope_type") == "dynamic";
