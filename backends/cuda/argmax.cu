@@ -52,7 +52,7 @@ void CudaStream::argmax(ConstTensorView x, TensorView ids) {
   if (n_rows == 0) return;
 
   const CurrentDevice current(shared_->device);
-  queue_.begin(n_rows);
+  begin(n_rows);
   constexpr unsigned kThreads = 1024;
   auto* const out = static_cast<int32_t*>(ids.data);
   if (x.dtype == DType::bf16) {

@@ -4,6 +4,8 @@
 // rows: row r of a sequence and kv head is query r / group, head kv_head * group + r % group.
 #pragma once
 
+#include <cuda_runtime.h>
+
 #include "backends/cuda/kv_sequences.h"
 #include "backends/cuda/queue.h"
 
@@ -20,17 +22,26 @@ struct AttentionInput {
   int32_t n_sequences;
 };
 
-/// Keys per part where few queries meet many keys. Parts begin at fixed indices, so that a result
-/// does not depend on what else is in the batch.
-constexpr int kPartKeys = 256;
+/// Keys per part where few queries meet many keys: as few as keep the device full, and at least a
+/// tile. It depends on the sequence and the model alone, so that a result does not depend on what
+/// else is in the batch.
+__host__ __device__ inline int part_keys(int n_keys, int n_kv_heads) {
+  constexpr int kLeast = 64;
+  constexpr int kMost = 1024;
+  constexpr int kWantedBlocks = 264;  // two for each multiprocessor of the largest devices
+  int keys = kLeast;
+  while (keys < kMost && int64_t{n_keys} * n_kv_heads > int64_t{kWantedBlocks} * keys) keys *= 2;
+  return keys;
+}
 
 /// What parts leave for the merge: an output [d] and (largest score, sum) in powers of two, of slot
 /// ((sequence * n_kv_heads + kv_head) * n_parts + part) * n_rows + row.
 struct AttentionParts {
   float* outputs;
   float2* states;
-  int32_t n_parts;  ///< per sequence; 1: kernels write the output themselves
-  int32_t n_rows;   ///< room for rows of a sequence and kv head
+  uint32_t* arrivals;  ///< per sequence, kv head and block of rows; 0 between calls
+  int32_t n_parts;     ///< per sequence; 1: kernels write the output themselves
+  int32_t n_rows;      ///< room for rows of a sequence and kv head
 };
 
 /// bf16, head_dim a multiple of 8, whole prompts.

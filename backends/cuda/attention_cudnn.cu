@@ -2,6 +2,7 @@
 // piece of memory, raw keys rotated on the way. That moves as many bytes as the attention itself
 // reads once, little beside the work of a long prompt.
 #include <algorithm>
+#include <utility>
 
 #include "backends/cuda/checks.h"
 #include "backends/cuda/cuda_backend.h"
@@ -58,7 +59,8 @@ __global__ void gather_pages_kernel(PageLayout layout, SequenceTable table, Bf16
 }  // namespace
 
 int64_t CudaStream::attend_by_cudnn(ConstTensorView qkv, const KvLayout& layout, int64_t layer,
-                                    int64_t n_heads, const KvSequence& sequence, TensorView out) {
+                                    int64_t n_heads, const KvSequence& sequence,
+                                    const StoredRows& stored, TensorView out) {
   if (shared_->cudnn == nullptr || sequence.n_tokens < kQueryStep ||
       layout.head_dim > kMostHeadDim || !is_aligned(out)) {
     return 0;
@@ -71,25 +73,36 @@ int64_t CudaStream::attend_by_cudnn(ConstTensorView qkv, const KvLayout& layout,
   shape.head_dim = layout.head_dim;
   shape.query_stride = qkv.strides[0];
   shape.out_stride = out.strides[0];
-  shape.head_stride = shape.n_keys * layout.head_dim;
+  const bool lies_in_rows =
+      stored.qkv == qkv.data && stored.layer == layer && sequence.n_cached == 0 &&
+      std::find(stored.first_and_n.begin(), stored.first_and_n.end(),
+                std::pair(sequence.first_row, sequence.n_tokens)) != stored.first_and_n.end();
+  shape.head_stride = lies_in_rows ? layout.head_dim : shape.n_keys * layout.head_dim;
+  shape.key_stride = lies_in_rows ? qkv.strides[0] : layout.head_dim;
   shape.scale = sequence.score_scale;
   const int64_t workspace_bytes = shared_->cudnn->workspace_bytes(shape);
   if (workspace_bytes < 0) return 0;
 
-  const auto n_elements = static_cast<size_t>(shape.head_stride * layout.n_kv_heads);
-  auto* const keys = static_cast<Bf16*>(scratch(contiguous_kv_, 2 * n_elements * sizeof(Bf16)));
-  Bf16* const values = keys + n_elements;
   void* const workspace =
       scratch(cudnn_workspace_, static_cast<size_t>(std::max<int64_t>(workspace_bytes, 1)));
-  const KvSequence* const only = &sequence;
-  const SequenceTable table = tables_.stage(queue_, {&only, 1});
-  constexpr unsigned kThreads = 128;
-  queue_.launch(gather_pages_kernel, dim3(static_cast<unsigned>(shape.n_keys), 2), kThreads, 0,
-                page_layout(layout, layer), table, keys, values, shape.head_stride);
-
   const size_t element = sizeof(Bf16);
-  const auto* const queries = static_cast<const std::byte*>(qkv.data) +
-                              static_cast<size_t>(sequence.first_row * qkv.strides[0]) * element;
+  const auto* const queries =
+      static_cast<const Bf16*>(qkv.data) + sequence.first_row * qkv.strides[0];
+  const Bf16* keys = queries + n_heads * layout.head_dim;
+  const Bf16* values = keys + layout.n_kv_heads * layout.head_dim;
+  if (!lies_in_rows) {
+    const auto n_elements = static_cast<size_t>(shape.head_stride * layout.n_kv_heads);
+    auto* const gathered =
+        static_cast<Bf16*>(scratch(contiguous_kv_, 2 * n_elements * sizeof(Bf16)));
+    const KvSequence* const only = &sequence;
+    const SequenceTable table = tables_.stage(queue_, {&only, 1});
+    constexpr unsigned kThreads = 128;
+    queue_.launch(gather_pages_kernel, dim3(static_cast<unsigned>(shape.n_keys), 2), kThreads, 0,
+                  page_layout(layout, layer), table, gathered, gathered + n_elements,
+                  shape.head_stride);
+    keys = gathered;
+    values = gathered + n_elements;
+  }
   auto* const to = static_cast<std::byte*>(out.data) +
                    static_cast<size_t>(sequence.first_row * out.strides[0]) * element;
   shared_->cudnn->attend(shape, queries, keys, values, to, workspace, queue_.stream());

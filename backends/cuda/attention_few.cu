@@ -45,13 +45,11 @@ __global__ void __launch_bounds__(kThreads)
       parts.n_rows;
 
   const int n_seen = sequence.n_cached + (min(first + kRows, n_rows) - 1) / input.group + 1;
-  const int begin = part * kPartKeys;
-  const int end = parts.n_parts == 1 ? n_seen : min(n_seen, begin + kPartKeys);
-  if (begin >= end) {
-    const int row = first + static_cast<int>(threadIdx.x);
-    if (threadIdx.x < kRows && row < n_rows) parts.states[slot + row] = {-INFINITY, 0};
-    return;
-  }
+  const int n_part_keys = part_keys(sequence.n_cached + sequence.n_tokens, input.layout.n_kv_heads);
+  const int n_used_parts = (n_seen + n_part_keys - 1) / n_part_keys;
+  if (part >= n_used_parts) return;
+  const int begin = part * n_part_keys;
+  const int end = min(n_seen, begin + n_part_keys);
   const int n_tiles = (end - begin + kTileKeys - 1) / kTileKeys;
 
   // Every stage is committed, also an empty one, so that the count of what is still out is right.
@@ -136,7 +134,7 @@ __global__ void __launch_bounds__(kThreads)
         sum += sum_of[other][within] * exp2f(largest_of[other][within] - largest);
       output += outputs[(other * kRows + within) * kD + column];
     }
-    if (parts.n_parts == 1) {
+    if (n_used_parts == 1) {
       const int head = kv_head * input.group + r % input.group;
       static_cast<Bf16*>(input.out)[(sequence.first_row + r / input.group) * input.out_stride +
                                     int64_t{head} * d + column] =
@@ -145,6 +143,27 @@ __global__ void __launch_bounds__(kThreads)
       parts.outputs[(slot + r) * d + column] = output;
       if (column == 0) parts.states[slot + r] = {largest, sum};
     }
+  }
+  if (n_used_parts == 1) return;
+
+  // Whoever comes last merges the parts, in their order; the counter is then 0 again.
+  __shared__ bool is_last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    const int64_t counter =
+        (int64_t{sequence_index} * input.layout.n_kv_heads + kv_head) * gridDim.z + blockIdx.z;
+    const auto last = static_cast<unsigned>(n_used_parts) - 1;
+    is_last = atomicInc(parts.arrivals + counter, last) == last;
+    __threadfence();
+  }
+  __syncthreads();
+  if (!is_last) return;
+  const int64_t first_slot = slot - int64_t{part} * parts.n_rows;
+  for (int i = static_cast<int>(threadIdx.x); i < kRows * d; i += kThreads) {
+    const int r = first + i / d;
+    if (r >= n_rows) break;
+    merge_column<Bf16>(input, parts, sequence, kv_head, first_slot + r, r, i % d, n_used_parts);
   }
 }
 

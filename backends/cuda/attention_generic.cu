@@ -48,12 +48,13 @@ __global__ void __launch_bounds__(kThreads)
   for (int first = static_cast<int>(blockIdx.z) * kRows; first < n_rows;
        first += static_cast<int>(gridDim.z) * kRows) {
     const int n_seen = sequence.n_cached + (min(first + kRows, n_rows) - 1) / input.group + 1;
-    const int begin = part * kPartKeys;
-    const int end = parts.n_parts == 1 ? n_seen : min(n_seen, begin + kPartKeys);
-    if (begin >= end) {
-      if (tid < kRows && first + tid < n_rows) parts.states[slot + first + tid] = {-INFINITY, 0};
-      continue;
-    }
+    // A whole prompt is not cut into parts.
+    const int n_part_keys = parts.n_parts == 1 ? n_seen
+                                               : part_keys(sequence.n_cached + sequence.n_tokens,
+                                                           input.layout.n_kv_heads);
+    const int begin = part * n_part_keys;
+    const int end = min(n_seen, begin + n_part_keys);
+    if (begin >= end) continue;
     const float scale = sequence.score_scale * kLog2E;
     __syncthreads();
     for (int i = tid; i < kRows * d; i += kThreads) {
@@ -177,32 +178,14 @@ __global__ void merge_kernel(AttentionInput input, AttentionParts parts) {
   const int64_t slot =
       (int64_t{blockIdx.y} * input.layout.n_kv_heads + kv_head) * parts.n_parts * parts.n_rows +
       row;
-  const int d = input.layout.head_dim;
-  // Keys end with the row's own: later parts hold nothing for it.
-  const int n_seen = sequence.n_cached + row / input.group + 1;
-  const int n_parts = min(parts.n_parts, (n_seen + kPartKeys - 1) / kPartKeys);
-
-  float largest = -INFINITY;
-  for (int part = 0; part < n_parts; ++part) {
-    largest = fmaxf(largest, parts.states[slot + int64_t{part} * parts.n_rows].x);
-  }
-  float sum = 0;
-  for (int part = 0; part < n_parts; ++part) {
-    const float2 state = parts.states[slot + int64_t{part} * parts.n_rows];
-    sum += state.y * exp2f(state.x - largest);
-  }
-  const float inverse = 1.0F / sum;
-  const int head = kv_head * input.group + row % input.group;
-  T* const to = static_cast<T*>(input.out) +
-                (sequence.first_row + row / input.group) * input.out_stride + int64_t{head} * d;
-  for (int column = static_cast<int>(threadIdx.x); column < d; column += blockDim.x) {
-    float output = 0;
-    for (int part = 0; part < n_parts; ++part) {
-      const int64_t at = slot + int64_t{part} * parts.n_rows;
-      const float2 state = parts.states[at];
-      if (state.y > 0) output += parts.outputs[at * d + column] * exp2f(state.x - largest);
-    }
-    to[column] = from_float<T>(output * inverse);
+  // The block of rows that left the parts saw as many keys as its last row.
+  const int last_row = min(row / kRows * kRows + kRows, sequence.n_tokens * input.group) - 1;
+  const int n_seen = sequence.n_cached + last_row / input.group + 1;
+  const int n_part_keys = part_keys(sequence.n_cached + sequence.n_tokens, input.layout.n_kv_heads);
+  const int n_parts = (n_seen + n_part_keys - 1) / n_part_keys;
+  for (int column = static_cast<int>(threadIdx.x); column < input.layout.head_dim;
+       column += static_cast<int>(blockDim.x)) {
+    merge_column<T>(input, parts, sequence, kv_head, slot, row, column, n_parts);
   }
 }
 

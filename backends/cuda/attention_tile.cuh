@@ -33,14 +33,21 @@ template <int kD, int kKeys, int kThreads>
 __device__ inline void load_tile(const AttentionInput& input, const SequenceRow& sequence,
                                  int kv_head, int first, int end, Bf16* keys, Bf16* values) {
   constexpr int kPieces = kD / 8;
+  const int d = input.layout.head_dim;
   const int64_t to_values = input.layout.half_bytes / static_cast<int64_t>(sizeof(Bf16));
+  // Tiles begin at multiples of their length: then whole pages hold whole tiles, in one piece.
+  const bool in_one_page = input.layout.page_tokens % kKeys == 0;
+  const Bf16* const tile = key_row(input, sequence, kv_head, first);
 #pragma unroll
   for (int i = static_cast<int>(threadIdx.x); i < kKeys * kPieces; i += kThreads) {
     const int row = i / kPieces;
     const int column = i % kPieces * 8;
-    const bool is_there = first + row < end && column < input.layout.head_dim;
-    const Bf16* const from =
-        key_row(input, sequence, kv_head, is_there ? first + row : 0) + (is_there ? column : 0);
+    const bool is_there = first + row < end && column < d;
+    const Bf16* from = tile;
+    if (is_there) {
+      from = in_one_page ? tile + row * d + column
+                         : key_row(input, sequence, kv_head, first + row) + column;
+    }
     copy_async(keys + row * kRowElements<kD> + column, from, is_there);
     copy_async(values + row * kRowElements<kD> + column, from + to_values, is_there);
   }
@@ -190,6 +197,33 @@ __device__ inline void attend(WarpRows<kD>& rows, const Bf16* queries, const Bf1
       mma_bf16(rows.out[2 * j + 1], a0, a1, a2, a3, b[2], b[3]);
     }
   }
+}
+
+/// One element of a row's output from its parts, which other blocks have left: `slot` is the row's
+/// in the first of them.
+template <typename T>
+__device__ inline void merge_column(const AttentionInput& input, const AttentionParts& parts,
+                                    const SequenceRow& sequence, int kv_head, int64_t slot, int row,
+                                    int column, int n_parts) {
+  const int d = input.layout.head_dim;
+  float largest = -INFINITY;
+#pragma unroll 8
+  for (int part = 0; part < n_parts; ++part) {
+    largest = fmaxf(largest, __ldcg(parts.states + slot + int64_t{part} * parts.n_rows).x);
+  }
+  float sum = 0;
+  float output = 0;
+#pragma unroll 8
+  for (int part = 0; part < n_parts; ++part) {
+    const int64_t at = slot + int64_t{part} * parts.n_rows;
+    const float2 state = __ldcg(parts.states + at);
+    const float weight = exp2f(state.x - largest);
+    sum += state.y * weight;
+    output += __ldcg(parts.outputs + at * d + column) * weight;
+  }
+  const int head = kv_head * input.group + row % input.group;
+  static_cast<T*>(input.out)[(sequence.first_row + row / input.group) * input.out_stride +
+                             int64_t{head} * d + column] = from_float<T>(output * (1.0F / sum));
 }
 
 /// Adds up what the four lanes of a row hold of its sum.

@@ -1,6 +1,8 @@
 #include "backends/cuda/cuda_backend.h"
 
 #include <algorithm>
+#include <cstring>
+#include <utility>
 #include <vector>
 
 #include "backends/cuda/checks.h"
@@ -165,6 +167,7 @@ CudaStream::CudaStream(std::shared_ptr<const Shared> shared)
       converted_out_(*shared_->pool),
       logits_(*shared_->pool),
       row_states_(*shared_->pool),
+      arrivals_(*shared_->pool),
       attention_parts_(*shared_->pool),
       contiguous_kv_(*shared_->pool),
       cudnn_workspace_(*shared_->pool) {}
@@ -172,7 +175,9 @@ CudaStream::CudaStream(std::shared_ptr<const Shared> shared)
 CudaStream::~CudaStream() {
   try {
     const CurrentDevice current(shared_->device);
+    settle();
     queue_.synchronize();
+    if (pinned_ != nullptr) static_cast<void>(cudaFreeHost(pinned_));
   } catch (...) {  // what failed on the way has no one left to hear of it
   }
 }
@@ -187,12 +192,17 @@ void* CudaStream::scratch(DeviceBuffer& buffer, size_t bytes) {
 
 void CudaStream::synchronize() {
   const CurrentDevice current(shared_->device);
+  settle();
+  const std::vector<Download> downloads = std::exchange(downloads_, {});
+  pinned_used_ = 0;
   queue_.synchronize();
+  for (const Download& done : downloads) std::memcpy(done.host, done.pinned, done.bytes);
 }
 
 void CudaStream::upload(void* device, const void* host, size_t bytes) {
   if (bytes == 0) return;
   const CurrentDevice current(shared_->device);
+  settle();
   // From pageable memory, so the bytes have been taken over when this returns.
   check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, queue_.stream()),
         "cudaMemcpyAsync");
@@ -201,13 +211,25 @@ void CudaStream::upload(void* device, const void* host, size_t bytes) {
 void CudaStream::download(void* host, const void* device, size_t bytes) {
   if (bytes == 0) return;
   const CurrentDevice current(shared_->device);
-  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, queue_.stream()),
+  settle();
+  void* to = host;
+  constexpr size_t kPinnedBytes = size_t{4} << 20;
+  if (pinned_used_ + bytes <= kPinnedBytes) {
+    if (pinned_ == nullptr) {
+      check(cudaHostAlloc(&pinned_, kPinnedBytes, cudaHostAllocDefault), "cudaHostAlloc");
+    }
+    to = static_cast<std::byte*>(pinned_) + pinned_used_;
+    pinned_used_ += bytes;
+    downloads_.push_back({host, to, bytes});
+  }
+  check(cudaMemcpyAsync(to, device, bytes, cudaMemcpyDeviceToHost, queue_.stream()),
         "cudaMemcpyAsync");
 }
 
 void CudaStream::copy(void* device_to, const void* device_from, size_t bytes) {
   if (bytes == 0) return;
   const CurrentDevice current(shared_->device);
+  settle();
   check(cudaMemcpyAsync(device_to, device_from, bytes, cudaMemcpyDeviceToDevice, queue_.stream()),
         "cudaMemcpyAsync");
 }

@@ -3,12 +3,16 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "backends/backend.h"
 #include "backends/cuda/blas.h"
 #include "backends/cuda/cudnn.h"
+#include "backends/cuda/few_rows.h"
 #include "backends/cuda/kv_sequences.h"
 #include "backends/cuda/memory.h"
 #include "backends/cuda/queue.h"
@@ -64,20 +68,55 @@ class CudaStream final : public Stream {
   void argmax(ConstTensorView x, TensorView ids) override;
 
  private:
+  /// Prompts whose keys and values still lie in the rows they came in, as they went into the pages:
+  /// attention right after that need not gather them.
+  struct StoredRows {
+    const void* qkv = nullptr;  ///< null: none
+    int64_t layer = 0;
+    std::vector<std::pair<int64_t, int64_t>> first_and_n;
+  };
+
   /// Rows [begin, end) of a weight against any number of rows of x.
   void multiply(ConstTensorView x, const CudaWeight& weight, int64_t begin, int64_t end,
                 TensorView out);
   void* scratch(DeviceBuffer& buffer, size_t bytes);
+  uint32_t* arrival_counters(size_t count);
+
+  /// Every operation begins with this: launches what waits, see waiting_product_.
+  void begin(int64_t n_rows);
+  void settle();
+  void gate_now(ConstTensorView gate_up, TensorView out);
+  void norm_now(TensorView residual, ConstTensorView delta, ConstTensorView weight, float epsilon,
+                TensorView out);
   /// The first queries of a long prompt; how many it took.
   int64_t attend_by_cudnn(ConstTensorView qkv, const KvLayout& layout, int64_t layer,
-                          int64_t n_heads, const KvSequence& sequence, TensorView out);
+                          int64_t n_heads, const KvSequence& sequence, const StoredRows& stored,
+                          TensorView out);
 
   std::shared_ptr<const Shared> shared_;
   Queue queue_;
   SequenceTables tables_;
+  // Decoding, a kernel costs as much by starting as by running. So the last product waits for the
+  // next operation, which may be an addition of its result; and a norm or a gate waits for the
+  // product that reads it. In that order.
+  std::optional<FewRowsProduct> waiting_product_;
+  std::optional<FewRowsProduct> waiting_rows_;
+
+  StoredRows stored_rows_;
+
+  /// Small results go through pinned memory and reach the host's own when the stream is waited for.
+  struct Download {
+    void* host;
+    const void* pinned;
+    size_t bytes;
+  };
+  void* pinned_ = nullptr;
+  size_t pinned_used_ = 0;
+  std::vector<Download> downloads_;
   DeviceBuffer blas_workspace_;
   DeviceBuffer converted_x_, converted_weight_, converted_out_;
   DeviceBuffer logits_, row_states_;
+  DeviceBuffer arrivals_;
   DeviceBuffer attention_parts_, contiguous_kv_, cudnn_workspace_;
 };
 
@@ -93,7 +132,7 @@ class CudaBackend final : public Backend {
   DType activation_dtype_beside(DType weights) const override;
   DType kv_dtype_beside(DType weights) const override { return activation_dtype_beside(weights); }
   int64_t page_tokens() const override { return 64; }
-  int64_t prefill_chunk() const override { return 8192; }
+  int64_t prefill_chunk() const override { return 32768; }
 
   void* allocate(size_t bytes) override { return shared_->pool->allocate(bytes); }
   void release(void* memory) noexcept override { shared_->pool->release(memory); }

@@ -85,8 +85,8 @@ Cudnn::Plan& Cudnn::plan(const AttentionShape& s) {
       .set_compute_data_type(fe::DataType_t::FLOAT);
   const int64_t d = s.head_dim;
   auto q = tensor(*graph, kQueries, "q", s.n_heads, s.n_queries, d, d, s.query_stride);
-  auto k = tensor(*graph, kKeys, "k", s.n_kv_heads, s.n_keys, d, s.head_stride, d);
-  auto v = tensor(*graph, kValues, "v", s.n_kv_heads, s.n_keys, d, s.head_stride, d);
+  auto k = tensor(*graph, kKeys, "k", s.n_kv_heads, s.n_keys, d, s.head_stride, s.key_stride);
+  auto v = tensor(*graph, kValues, "v", s.n_kv_heads, s.n_keys, d, s.head_stride, s.key_stride);
   auto attributes =
       fe::graph::SDPA_attributes()
           .set_name("attention")

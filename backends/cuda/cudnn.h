@@ -13,9 +13,9 @@
 
 namespace okapi::cuda {
 
-/// Queries [n_queries, H, D] and outputs with rows `.._stride` elements apart; keys and values [K,
-/// .., D] with heads `head_stride` elements apart, all bf16. Query i sees the keys up to n_keys -
-/// n_queries + i.
+/// Queries [n_queries, H, D] and outputs with rows `.._stride` elements apart; keys and values with
+/// heads `head_stride` and tokens `key_stride` elements apart, all bf16. Query i sees the keys up
+/// to n_keys - n_queries + i.
 struct AttentionShape {
   int64_t n_queries = 0;
   int64_t n_keys = 0;
@@ -25,11 +25,12 @@ struct AttentionShape {
   int64_t query_stride = 0;
   int64_t out_stride = 0;
   int64_t head_stride = 0;
+  int64_t key_stride = 0;
   float scale = 1;
 
   auto key() const {
     return std::tuple(n_queries, n_keys, n_heads, n_kv_heads, head_dim, query_stride, out_stride,
-                      head_stride, scale);
+                      head_stride, key_stride, scale);
   }
 };
 

@@ -31,7 +31,7 @@ void CudaStream::embed(const PreparedWeight& table, std::span<const int32_t> ids
   if (ids.empty()) return;
 
   const CurrentDevice current(shared_->device);
-  queue_.begin(n_tokens);
+  begin(n_tokens);
   const auto* const device_ids =
       static_cast<const int32_t*>(queue_.stage(ids.data(), ids.size_bytes()));
   constexpr int kThreads = 256;

@@ -1,13 +1,16 @@
 // The weight is read once from device memory, 16 bytes a thread and many loads in flight, and goes
 // to the tensor cores as it comes: 16 weight rows are the rows of the matrix instruction, and the
 // tokens its columns. The eight warps of a block divide K among them, in a fixed pattern, and their
-// sums are added in the order of the warps.
+// sums are added in the order of the warps. A block goes on from its 16 rows to others without a
+// break in the stream of loads: those for the next rows are out before the sums of these are
+// written.
 #include "backends/cuda/few_rows.h"
 
 #include <algorithm>
 
 #include "backends/cuda/checks.h"
 #include "backends/cuda/device.cuh"
+#include "backends/cuda/gate.cuh"
 #include "backends/cuda/mma.cuh"
 
 namespace okapi::cuda {
@@ -16,8 +19,27 @@ namespace {
 
 constexpr int kRowsPerBlock = 16;
 constexpr int kWarpsPerBlock = 8;
+constexpr int kThreads = kWarpsPerBlock * kWarp;
 constexpr int kStep = 64;   // of K per warp and step: two loads of eight per thread and row
 constexpr int kAtOnce = 4;  // steps whose loads are in flight together
+constexpr size_t kMostSharedBytes = size_t{64} << 10;  // so that two blocks fit side by side
+
+struct Arguments {
+  const Bf16* w;
+  const Bf16* x;
+  void* out;
+  Bf16* rows;
+  Bf16* residual;
+  const float* gain;
+  int64_t x_stride;
+  int64_t out_stride;
+  int64_t rows_stride;
+  int64_t residual_stride;
+  int32_t n;
+  int32_t k;
+  int32_t m;
+  float epsilon;
+};
 
 /// Streamed past the first-level cache, where the tokens stay.
 __device__ inline uint4 load_weight(const Bf16* from) {
@@ -28,80 +50,154 @@ __device__ inline uint4 load_weight(const Bf16* from) {
   return v;
 }
 
+/// Rows in shared memory are 16 bytes longer than they need be, against bank conflicts.
+__host__ __device__ inline int shared_row(int k) { return k + 8; }
+
+/// Brings the rows to shared memory, normed or gated on the way as rms_norm.cu and swiglu.cu do it,
+/// to the bit. The first block also leaves them in memory.
+template <RowsFrom kFrom>
+__device__ inline void make_rows(const Arguments& a, Bf16* to, float* reduction) {
+  const int row_length = shared_row(a.k);
+  for (int token = 0; token < a.m; ++token) {
+    const Bf16* const x = a.x + token * a.x_stride;
+    Bf16* const kept = a.rows + token * a.rows_stride;
+    if constexpr (kFrom == RowsFrom::norm) {
+      constexpr int kHeld = static_cast<int>(kMostNormedColumns) / (kThreads * 8);
+      Eight held[kHeld];
+      float squares = 0;
+#pragma unroll
+      for (int j = 0; j < kHeld; ++j) {
+        const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
+        if (i >= a.k) continue;
+        held[j] = load_eight(x + i);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) squares += held[j].at[e] * held[j].at[e];
+      }
+      const float scale =
+          rsqrtf(block_sum(squares, reduction) / static_cast<float>(a.k) + a.epsilon);
+#pragma unroll
+      for (int j = 0; j < kHeld; ++j) {
+        const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
+        if (i >= a.k) continue;
+        const Eight gain = load_eight(a.gain + i);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) held[j].at[e] *= scale * gain.at[e];
+        store_eight(to + token * row_length + i, held[j]);
+        if (blockIdx.x == 0) store_eight(kept + i, held[j]);
+      }
+    } else {
+      for (int i = static_cast<int>(threadIdx.x) * 8; i < a.k; i += kThreads * 8) {
+        Eight values = load_eight(x + i);
+        if constexpr (kFrom == RowsFrom::gate) {
+          const Eight up = load_eight(x + a.k + i);
+#pragma unroll
+          for (int e = 0; e < 8; ++e) values.at[e] = silu(values.at[e]) * up.at[e];
+          if (blockIdx.x == 0) store_eight(kept + i, values);
+        }
+        store_eight(to + token * row_length + i, values);
+      }
+    }
+  }
+}
+
 /// The order of K within a step is free as long as both operands have the same: thread t of a group
 /// of four takes elements 8t .. 8t + 7 of each 32, so that every load is 16 bytes.
-template <int kColumns, typename Out>
-__global__ void __launch_bounds__(kWarpsPerBlock* kWarp, 2)
-    few_rows_kernel(const Bf16* w, const Bf16* x, Out* out, int n, int k, int m, int64_t x_stride,
-                    int64_t out_stride) {
+template <int kColumns, bool kShared, RowsFrom kFrom, typename Out>
+__global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
   constexpr int kTiles = kColumns / 8;
-  __shared__ float sums[kWarpsPerBlock][kRowsPerBlock][kColumns + 1];
+  extern __shared__ __align__(16) unsigned char memory[];
+  __shared__ float sums[2][kWarpsPerBlock][kRowsPerBlock][kColumns + 1];
+  auto* const rows = reinterpret_cast<Bf16*>(memory);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4;
   const int t = lane % 4;
-  const int first_row = static_cast<int>(blockIdx.x) * kRowsPerBlock;
-  const Bf16* const upper = w + int64_t{min(first_row + g, n - 1)} * k;
-  const Bf16* const lower = w + int64_t{min(first_row + g + 8, n - 1)} * k;
-  const int n_steps = (k + kStep - 1) / kStep;
+  const int n_blocks = (a.n + kRowsPerBlock - 1) / kRowsPerBlock;
+  const int n_groups =
+      (a.k + kStep * kWarpsPerBlock * kAtOnce - 1) / (kStep * kWarpsPerBlock * kAtOnce);
 
-  float accumulated[kTiles][4] = {};
   uint4 held[kAtOnce][2][2];  // step, half of the step, upper or lower row
-  const auto load_steps = [&](int step) {
+  const auto place = [&](int group, int j) {
+    return ((group * kAtOnce + j) * kWarpsPerBlock + warp) * kStep + t * 8;
+  };
+  const auto load = [&](int block, int group, int j) {
+    const int row = block * kRowsPerBlock + g;
+    const Bf16* const upper = a.w + int64_t{min(row, a.n - 1)} * a.k;
+    const Bf16* const lower = a.w + int64_t{min(row + 8, a.n - 1)} * a.k;
 #pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int at = (step + j * kWarpsPerBlock) * kStep + half * 32 + t * 8;
-        const bool is_there = at < k;
-        held[j][half][0] = is_there ? load_weight(upper + at) : uint4{0, 0, 0, 0};
-        held[j][half][1] = is_there ? load_weight(lower + at) : uint4{0, 0, 0, 0};
-      }
+    for (int half = 0; half < 2; ++half) {
+      const int at = place(group, j) + half * 32;
+      const bool is_there = at < a.k;
+      held[j][half][0] = is_there ? load_weight(upper + at) : uint4{0, 0, 0, 0};
+      held[j][half][1] = is_there ? load_weight(lower + at) : uint4{0, 0, 0, 0};
     }
   };
 
   // Weights never change: the first are on their way before the kernel that makes x has finished.
-  load_steps(warp);
+#pragma unroll
+  for (int j = 0; j < kAtOnce; ++j) load(static_cast<int>(blockIdx.x), 0, j);
   wait_for_previous_kernel();
-  for (int step = warp; step < n_steps; step += kWarpsPerBlock * kAtOnce) {
-    if (step != warp) load_steps(step);
-#pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) {
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int at = (step + j * kWarpsPerBlock) * kStep + half * 32 + t * 8;
-        const uint4 a = held[j][half][0];
-        const uint4 b = held[j][half][1];
-#pragma unroll
-        for (int tile = 0; tile < kTiles; ++tile) {
-          const int token = tile * 8 + g;
-          uint4 v = {0, 0, 0, 0};
-          if (token < m && at < k) {
-            v = *reinterpret_cast<const uint4*>(x + token * x_stride + at);
-          }
-          mma_bf16(accumulated[tile], a.x, b.x, a.y, b.y, v.x, v.y);
-          mma_bf16(accumulated[tile], a.z, b.z, a.w, b.w, v.z, v.w);
-        }
-      }
-    }
+  if constexpr (kShared) {
+    make_rows<kFrom>(a, rows, &sums[0][0][0][0]);
+    __syncthreads();
   }
 
+  int parity = 0;
+  for (int block = static_cast<int>(blockIdx.x); block < n_blocks;
+       block += static_cast<int>(gridDim.x)) {
+    float accumulated[kTiles][4] = {};
+    for (int group = 0; group < n_groups; ++group) {
+      const bool is_end = group + 1 == n_groups;
+      const int next_block = is_end ? block + static_cast<int>(gridDim.x) : block;
+      const int next_group = is_end ? 0 : group + 1;
 #pragma unroll
-  for (int tile = 0; tile < kTiles; ++tile) {
-    sums[warp][g][tile * 8 + 2 * t] = accumulated[tile][0];
-    sums[warp][g][tile * 8 + 2 * t + 1] = accumulated[tile][1];
-    sums[warp][g + 8][tile * 8 + 2 * t] = accumulated[tile][2];
-    sums[warp][g + 8][tile * 8 + 2 * t + 1] = accumulated[tile][3];
-  }
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < kRowsPerBlock * kColumns; i += blockDim.x) {
-    const int row = i % kRowsPerBlock;
-    const int token = i / kRowsPerBlock;
-    if (token >= m || first_row + row >= n) continue;
-    float sum = 0;
+      for (int j = 0; j < kAtOnce; ++j) {
 #pragma unroll
-    for (int other = 0; other < kWarpsPerBlock; ++other) sum += sums[other][row][token];
-    out[token * out_stride + first_row + row] = from_float<Out>(sum);
+        for (int half = 0; half < 2; ++half) {
+          const int at = place(group, j) + half * 32;
+          const uint4 u = held[j][half][0];
+          const uint4 l = held[j][half][1];
+#pragma unroll
+          for (int tile = 0; tile < kTiles; ++tile) {
+            const int token = tile * 8 + g;
+            uint4 v = {0, 0, 0, 0};
+            if (token < a.m && at < a.k) {
+              v = *reinterpret_cast<const uint4*>(kShared ? rows + token * shared_row(a.k) + at
+                                                          : a.x + token * a.x_stride + at);
+            }
+            mma_bf16(accumulated[tile], u.x, l.x, u.y, l.y, v.x, v.y);
+            mma_bf16(accumulated[tile], u.z, l.z, u.w, l.w, v.z, v.w);
+          }
+        }
+        if (next_block < n_blocks) load(next_block, next_group, j);
+      }
+    }
+
+    auto& own = sums[parity];
+    parity ^= 1;  // the other half may still be read
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      own[warp][g][tile * 8 + 2 * t] = accumulated[tile][0];
+      own[warp][g][tile * 8 + 2 * t + 1] = accumulated[tile][1];
+      own[warp][g + 8][tile * 8 + 2 * t] = accumulated[tile][2];
+      own[warp][g + 8][tile * 8 + 2 * t + 1] = accumulated[tile][3];
+    }
+    __syncthreads();
+    for (int i = static_cast<int>(threadIdx.x); i < kRowsPerBlock * a.m; i += kThreads) {
+      const int row = i % kRowsPerBlock;
+      const int token = i / kRowsPerBlock;
+      const int column = block * kRowsPerBlock + row;
+      if (column >= a.n) continue;
+      float sum = 0;
+#pragma unroll
+      for (int other = 0; other < kWarpsPerBlock; ++other) sum += own[other][row][token];
+      const Out result = from_float<Out>(sum);
+      static_cast<Out*>(a.out)[token * a.out_stride + column] = result;
+      if (a.residual != nullptr) {
+        Bf16* const at = a.residual + token * a.residual_stride + column;
+        *at = from_float<Bf16>(to_float(*at) + to_float(result));
+      }
+    }
   }
 }
 
@@ -134,55 +230,87 @@ __global__ void any_few_rows_kernel(const W* w, const X* x, Out* out, int64_t n,
 }
 
 template <typename Out>
-void launch_fast(Queue& queue, ConstTensorView x, const void* w, TensorView out, int64_t k) {
-  const int64_t n = out.shape[1];
-  const int64_t m = x.shape[0];
-  auto* kernel = &few_rows_kernel<8, Out>;
-  if (m > 8) kernel = &few_rows_kernel<16, Out>;
-  if (m > 16) kernel = &few_rows_kernel<32, Out>;
-  queue.launch(kernel, static_cast<unsigned>((n + kRowsPerBlock - 1) / kRowsPerBlock),
-               kWarpsPerBlock * kWarp, 0, static_cast<const Bf16*>(w),
-               static_cast<const Bf16*>(x.data), static_cast<Out*>(out.data), static_cast<int>(n),
-               static_cast<int>(k), static_cast<int>(m), x.strides[0], out.strides[0]);
+void launch_fast(Queue& queue, const FewRowsProduct& p, int n_processors) {
+  const int64_t m = p.out.shape[0];
+  const int64_t n = p.out.shape[1];
+  Arguments a = {};
+  a.w = static_cast<const Bf16*>(p.w);
+  a.x = static_cast<const Bf16*>(p.x.data);
+  a.out = p.out.data;
+  a.rows = static_cast<Bf16*>(p.rows.data);
+  a.residual = static_cast<Bf16*>(p.residual.data);
+  a.gain = static_cast<const float*>(p.gain);
+  a.x_stride = p.x.strides[0];
+  a.out_stride = p.out.strides[0];
+  a.rows_stride = p.rows.strides[0];
+  a.residual_stride = p.residual.strides[0];
+  a.n = static_cast<int32_t>(n);
+  a.k = static_cast<int32_t>(p.k);
+  a.m = static_cast<int32_t>(m);
+  a.epsilon = p.epsilon;
+
+  // As many blocks as the device holds at once, or fewer that all have as much to do.
+  const int64_t n_blocks = (n + kRowsPerBlock - 1) / kRowsPerBlock;
+  const int64_t n_rounds = (n_blocks + 2 * n_processors - 1) / (2 * n_processors);
+  const auto grid = static_cast<unsigned>((n_blocks + n_rounds - 1) / n_rounds);
+  const size_t shared = static_cast<size_t>(m) *
+                        static_cast<size_t>(shared_row(static_cast<int>(p.k))) * sizeof(Bf16);
+  const bool is_shared = m <= 8 && shared <= kMostSharedBytes;
+  auto* kernel = &few_rows_kernel<8, false, RowsFrom::tensor, Out>;
+  if (is_shared) kernel = &few_rows_kernel<8, true, RowsFrom::tensor, Out>;
+  if (m > 8) kernel = &few_rows_kernel<16, false, RowsFrom::tensor, Out>;
+  if (m > 16) kernel = &few_rows_kernel<32, false, RowsFrom::tensor, Out>;
+  if (p.from == RowsFrom::norm) kernel = &few_rows_kernel<8, true, RowsFrom::norm, Out>;
+  if (p.from == RowsFrom::gate) kernel = &few_rows_kernel<8, true, RowsFrom::gate, Out>;
+  queue.launch(kernel, grid, kThreads, is_shared ? shared : 0, a);
 }
 
 template <typename X, typename W>
-void launch_any(Queue& queue, ConstTensorView x, const void* w, TensorView out, int64_t k) {
+void launch_any(Queue& queue, const FewRowsProduct& p) {
   constexpr int64_t kWarps = 4;
-  const int64_t n = out.shape[1];
+  const int64_t n = p.out.shape[1];
   const auto run = [&](auto* to) {
     queue.launch(any_few_rows_kernel<X, W, std::decay_t<decltype(*to)>>,
                  static_cast<unsigned>((n + kWarps - 1) / kWarps), kWarps * kWarp, 0,
-                 static_cast<const W*>(w), static_cast<const X*>(x.data), to, n, k,
-                 static_cast<int>(x.shape[0]), x.strides[0], out.strides[0]);
+                 static_cast<const W*>(p.w), static_cast<const X*>(p.x.data), to, n, p.k,
+                 static_cast<int>(p.x.shape[0]), p.x.strides[0], p.out.strides[0]);
   };
-  if (out.dtype == DType::bf16) {
-    run(static_cast<Bf16*>(out.data));
+  if (p.out.dtype == DType::bf16) {
+    run(static_cast<Bf16*>(p.out.data));
   } else {
-    run(static_cast<float*>(out.data));
+    run(static_cast<float*>(p.out.data));
   }
 }
 
 }  // namespace
 
-void multiply_few_rows(Queue& queue, ConstTensorView x, const void* w, DType weight_dtype,
-                       TensorView out) {
-  const int64_t k = x.shape[1];
-  const bool both_bf16 = x.dtype == DType::bf16 && weight_dtype == DType::bf16;
-  if (both_bf16 && k % 8 == 0 && is_aligned(x) && reinterpret_cast<uintptr_t>(w) % 16 == 0) {
-    if (out.dtype == DType::bf16) {
-      launch_fast<Bf16>(queue, x, w, out, k);
+bool takes_tensor_cores(const FewRowsProduct& p) {
+  return p.x.dtype == DType::bf16 && p.weight_dtype == DType::bf16 && p.k % 8 == 0 &&
+         is_aligned(p.x) && reinterpret_cast<uintptr_t>(p.w) % 16 == 0;
+}
+
+bool fits_fused(int64_t m, int64_t k) {
+  return m <= kMostFusedRows && static_cast<size_t>(m) *
+                                        static_cast<size_t>(shared_row(static_cast<int>(k))) *
+                                        sizeof(Bf16) <=
+                                    kMostSharedBytes;
+}
+
+void multiply_few_rows(Queue& queue, const FewRowsProduct& p, int n_processors) {
+  if (takes_tensor_cores(p)) {
+    if (p.out.dtype == DType::bf16) {
+      launch_fast<Bf16>(queue, p, n_processors);
     } else {
-      launch_fast<float>(queue, x, w, out, k);
+      launch_fast<float>(queue, p, n_processors);
     }
-  } else if (x.dtype == DType::bf16 && weight_dtype == DType::bf16) {
-    launch_any<Bf16, Bf16>(queue, x, w, out, k);
-  } else if (x.dtype == DType::bf16) {
-    launch_any<Bf16, float>(queue, x, w, out, k);
-  } else if (weight_dtype == DType::bf16) {
-    launch_any<float, Bf16>(queue, x, w, out, k);
+  } else if (p.x.dtype == DType::bf16 && p.weight_dtype == DType::bf16) {
+    launch_any<Bf16, Bf16>(queue, p);
+  } else if (p.x.dtype == DType::bf16) {
+    launch_any<Bf16, float>(queue, p);
+  } else if (p.weight_dtype == DType::bf16) {
+    launch_any<float, Bf16>(queue, p);
   } else {
-    launch_any<float, float>(queue, x, w, out, k);
+    launch_any<float, float>(queue, p);
   }
 }
 

@@ -33,7 +33,7 @@ void CudaStream::gather_rows(ConstTensorView x, std::span<const int64_t> rows, T
   if (rows.empty()) return;
 
   const CurrentDevice current(shared_->device);
-  queue_.begin(static_cast<int64_t>(rows.size()));
+  begin(static_cast<int64_t>(rows.size()));
   const auto* const device_rows =
       static_cast<const int64_t*>(queue_.stage(rows.data(), rows.size_bytes()));
   constexpr int kThreads = 256;

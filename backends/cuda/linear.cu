@@ -55,7 +55,13 @@ void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t b
   const auto* w = static_cast<const std::byte*>(weight.data()) +
                   static_cast<size_t>(begin * k) * size_of(weight.dtype);
   if (m <= kFewRows) {
-    multiply_few_rows(queue_, x, w, weight.dtype, out);
+    FewRowsProduct few;
+    few.x = x;
+    few.w = w;
+    few.weight_dtype = weight.dtype;
+    few.k = k;
+    few.out = out;
+    multiply_few_rows(queue_, few, shared_->n_processors);
     return;
   }
   // Views of one row have no stride to speak of.
@@ -97,8 +103,67 @@ void CudaStream::linear(ConstTensorView x, const PreparedWeight& weight, TensorV
   check_matrix(out, m, w.rows, "linear: out");
   if (m == 0 || w.rows == 0) return;
   const CurrentDevice current(shared_->device);
-  queue_.begin(m);
-  multiply(x, w, 0, w.rows, out);
+  if (m > kMostFusedRows || x.dtype != DType::bf16) {
+    begin(m);
+    multiply(x, w, 0, w.rows, out);
+    return;
+  }
+
+  // Decoding: what waits to be multiplied is taken in, and the product itself waits for what may be
+  // done with its result.
+  FewRowsProduct product;
+  if (waiting_rows_ && waiting_rows_->rows.data == x.data && waiting_rows_->k == w.columns &&
+      waiting_rows_->rows.shape[0] == m && waiting_rows_->rows.strides[0] == x.strides[0]) {
+    product = *waiting_rows_;
+  }
+  product.w = w.data();
+  product.weight_dtype = w.dtype;
+  product.k = w.columns;
+  product.out = out;
+  if (product.from == RowsFrom::tensor || !takes_tensor_cores(product)) {
+    product = FewRowsProduct();
+    product.x = x;
+    product.w = w.data();
+    product.weight_dtype = w.dtype;
+    product.k = w.columns;
+    product.out = out;
+  } else {
+    waiting_rows_.reset();
+  }
+  begin(m);
+  if (takes_tensor_cores(product)) {
+    waiting_product_ = product;
+  } else {
+    multiply_few_rows(queue_, product, shared_->n_processors);
+  }
+}
+
+void CudaStream::settle() {
+  if (waiting_product_) {
+    const FewRowsProduct product = *waiting_product_;
+    waiting_product_.reset();
+    multiply_few_rows(queue_, product, shared_->n_processors);
+  }
+  if (waiting_rows_) {
+    const FewRowsProduct rows = *waiting_rows_;
+    waiting_rows_.reset();
+    if (rows.from == RowsFrom::gate) {
+      gate_now(rows.x, rows.rows);
+    } else {
+      const TensorView residual(const_cast<void*>(rows.x.data), rows.x.dtype,
+                                {rows.x.shape[0], rows.x.shape[1]});
+      TensorView strided = residual;
+      strided.strides[0] = rows.x.strides[0];
+      norm_now(strided, {}, ConstTensorView(rows.gain, DType::f32, {rows.k}), rows.epsilon,
+               rows.rows);
+    }
+  }
+}
+
+void CudaStream::begin(int64_t n_rows) {
+  settle();
+  stored_rows_.qkv = nullptr;
+  queue_.begin(n_rows);
 }
 
 }  // namespace okapi::cuda

@@ -69,7 +69,7 @@ void CudaStream::log_loss(ConstTensorView hidden, const PreparedWeight& weight,
   if (n_tokens == 0) return;
 
   const CurrentDevice current(shared_->device);
-  queue_.begin(n_tokens);
+  begin(n_tokens);
   const int64_t chunk = std::min(n_tokens, kTokensPerChunk);
   const int64_t block = std::min(w.rows, kVocabularyPerBlock);
   auto* const states =

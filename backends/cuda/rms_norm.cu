@@ -91,12 +91,41 @@ void CudaStream::add_rms_norm(TensorView residual, ConstTensorView delta, ConstT
   if (n_tokens == 0) return;
 
   const CurrentDevice current(shared_->device);
-  queue_.begin(n_tokens);
+  const bool is_fused = n_tokens <= kMostFusedRows && residual.dtype == DType::bf16 && n % 8 == 0 &&
+                        n <= kMostNormedColumns && is_aligned(residual) && is_aligned(out) &&
+                        is_aligned(weight) && fits_fused(n_tokens, n);
+  // The product before this one adds to the residual as it goes.
+  if (is_fused && waiting_product_ && !delta.empty() && waiting_product_->out.data == delta.data &&
+      waiting_product_->out.dtype == DType::bf16 && waiting_product_->out.shape[0] == n_tokens &&
+      waiting_product_->out.shape[1] == n && waiting_product_->x.data != residual.data) {
+    waiting_product_->residual = residual;
+    delta = ConstTensorView();
+  }
+  begin(n_tokens);
+  if (queue_.is_collecting() && is_fused && delta.empty()) {
+    FewRowsProduct rows;
+    rows.x = residual;
+    rows.from = RowsFrom::norm;
+    rows.gain = weight.data;
+    rows.epsilon = epsilon;
+    rows.rows = out;
+    rows.k = n;
+    waiting_rows_ = rows;
+    return;
+  }
+  norm_now(residual, delta, weight, epsilon, out);
+}
+
+void CudaStream::norm_now(TensorView residual, ConstTensorView delta, ConstTensorView weight,
+                          float epsilon, TensorView out) {
+  const int64_t n_tokens = residual.shape[0];
+  const int64_t n = residual.shape[1];
   const bool by_eight = n % 8 == 0 && is_aligned(residual) && is_aligned(out) &&
                         is_aligned(weight) && (delta.empty() || is_aligned(delta));
   constexpr int64_t kHeld = 4;
-  // Few rows: many threads each, for latency. Many rows: blocks that fit side by side.
-  const int64_t most_threads = n_tokens <= kFewRows ? 512 : 256;
+  // The same for any number of rows, and as products do it that norm their rows themselves: the
+  // order of the sum is part of the result.
+  constexpr int64_t most_threads = 256;
   const int64_t wanted = by_eight ? (n + 7) / 8 : n;
   int64_t threads = std::clamp<int64_t>((wanted + kWarp - 1) / kWarp * kWarp, kWarp, most_threads);
   if (by_eight && threads * 8 * kHeld < n) {

@@ -24,7 +24,7 @@ __device__ T* page_row(const PageLayout& layout, const std::byte* const* pages, 
 /// One block per token and sequence. Elements of a head's two halves are taken kWidth at a time.
 template <typename T, int kWidth>
 __global__ void rotate_and_store_kernel(T* qkv, int64_t stride, int n_heads, PageLayout layout,
-                                        SequenceTable table) {
+                                        SequenceTable table, int keeps_rows) {
   wait_for_previous_kernel();
   const SequenceRow sequence = table.rows[blockIdx.y];
   const int token = static_cast<int>(blockIdx.x);
@@ -66,6 +66,10 @@ __global__ void rotate_and_store_kernel(T* qkv, int64_t stride, int n_heads, Pag
       }
       store_eight(to, x);
       store_eight(to + half, y);
+      if (!is_query && keeps_rows != 0) {
+        store_eight(from, x);
+        store_eight(from + half, y);
+      }
     } else {
       const float x = to_float(from[0]);
       const float y = to_float(from[half]);
@@ -114,7 +118,7 @@ void CudaStream::rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayou
   if (sequences.empty()) return;
 
   const CurrentDevice current(shared_->device);
-  queue_.begin(qkv.shape[0]);
+  begin(qkv.shape[0]);
   std::vector<const KvSequence*> all;
   int64_t most_tokens = 0;
   for (const KvSequence& sequence : sequences) {
@@ -126,12 +130,26 @@ void CudaStream::rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayou
   constexpr unsigned kThreads = 256;
   const PageLayout pages = page_layout(layout, layer);
   const bool by_eight = goes_by_eight(qkv, layout, sequences);
+  // Whole prompts: attention may read them where they lie.
+  stored_rows_.first_and_n.clear();
+  bool keeps_rows = by_eight && qkv.dtype == DType::bf16 && shared_->cudnn != nullptr;
+  for (const KvSequence& sequence : sequences) {
+    keeps_rows = keeps_rows && !sequence.keys_are_raw;
+    if (sequence.n_cached == 0) {
+      stored_rows_.first_and_n.emplace_back(sequence.first_row, sequence.n_tokens);
+    }
+  }
+  keeps_rows = keeps_rows && !stored_rows_.first_and_n.empty() && !queue_.is_collecting();
+  if (keeps_rows) {
+    stored_rows_.qkv = qkv.data;
+    stored_rows_.layer = layer;
+  }
   const auto run = [&](auto* rows) {
     using T = std::decay_t<decltype(*rows)>;
     auto* kernel = &rotate_and_store_kernel<T, 1>;
     if (by_eight) kernel = &rotate_and_store_kernel<T, 8>;
     queue_.launch(kernel, grid, kThreads, 0, rows, qkv.strides[0], static_cast<int>(n_heads), pages,
-                  table);
+                  table, keeps_rows ? 1 : 0);
   };
   if (qkv.dtype == DType::bf16) {
     run(static_cast<Bf16*>(qkv.data));

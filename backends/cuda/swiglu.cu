@@ -4,13 +4,11 @@
 #include "backends/cuda/checks.h"
 #include "backends/cuda/cuda_backend.h"
 #include "backends/cuda/device.cuh"
+#include "backends/cuda/gate.cuh"
 
 namespace okapi::cuda {
 
 namespace {
-
-/// silu(x) = x / (1 + exp(-x)); where exp overflows, the quotient is 0.
-__device__ inline float silu(float x) { return x / (1.0F + expf(-x)); }
 
 template <typename T>
 __global__ void swiglu_kernel(const T* gate_up, T* out, int64_t n, int64_t in_stride,
@@ -50,7 +48,23 @@ void CudaStream::swiglu(ConstTensorView gate_up, TensorView out) {
   if (n_tokens == 0) return;
 
   const CurrentDevice current(shared_->device);
-  queue_.begin(n_tokens);
+  begin(n_tokens);
+  if (queue_.is_collecting() && out.dtype == DType::bf16 && n % 8 == 0 && is_aligned(gate_up) &&
+      is_aligned(out) && fits_fused(n_tokens, n)) {
+    FewRowsProduct rows;
+    rows.x = gate_up;
+    rows.from = RowsFrom::gate;
+    rows.rows = out;
+    rows.k = n;
+    waiting_rows_ = rows;
+    return;
+  }
+  gate_now(gate_up, out);
+}
+
+void CudaStream::gate_now(ConstTensorView gate_up, TensorView out) {
+  const int64_t n_tokens = out.shape[0];
+  const int64_t n = out.shape[1];
   constexpr int64_t kThreads = 256;
   constexpr int64_t kMostTokens = 32768;  // of one launch: the grid's second size
   const bool by_eight = n % 8 == 0 && is_aligned(gate_up) && is_aligned(out);
