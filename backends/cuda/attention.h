@@ -22,11 +22,11 @@ struct AttentionInput {
   int32_t n_sequences;
 };
 
-/// Keys per part where few queries meet many keys: as few as keep the device full, and at least a
-/// tile. It depends on the sequence and the model alone, so that a result does not depend on what
+/// Keys per part where few queries meet many keys: as few as keep the device full, and at least two
+/// tiles. It depends on the sequence and the model alone, so that a result does not depend on what
 /// else is in the batch.
 __host__ __device__ inline int part_keys(int n_keys, int n_kv_heads) {
-  constexpr int kLeast = 64;
+  constexpr int kLeast = 128;
   constexpr int kMost = 1024;
   constexpr int kWantedBlocks = 264;  // two for each multiprocessor of the largest devices
   int keys = kLeast;

@@ -132,7 +132,7 @@ class CudaBackend final : public Backend {
   DType activation_dtype_beside(DType weights) const override;
   DType kv_dtype_beside(DType weights) const override { return activation_dtype_beside(weights); }
   int64_t page_tokens() const override { return 64; }
-  int64_t prefill_chunk() const override { return 32768; }
+  int64_t prefill_chunk() const override { return 16384; }
 
   void* allocate(size_t bytes) override { return shared_->pool->allocate(bytes); }
   void release(void* memory) noexcept override { shared_->pool->release(memory); }

@@ -1,9 +1,10 @@
-// The weight is read once from device memory, 16 bytes a thread and many loads in flight, and goes
-// to the tensor cores as it comes: 16 weight rows are the rows of the matrix instruction, and the
-// tokens its columns. The eight warps of a block divide K among them, in a fixed pattern, and their
-// sums are added in the order of the warps. A block goes on from its 16 rows to others without a
-// break in the stream of loads: those for the next rows are out before the sums of these are
-// written.
+// The weight is read once from device memory and goes to the tensor cores as it comes: 16 weight
+// rows are the rows of the matrix instruction, and the tokens its columns. The eight warps of a
+// block divide K among them, in a fixed pattern, and their sums are added in the order of the
+// warps. Every thread copies the pieces it will use itself into a ring in shared memory, several
+// steps ahead, so that the stream of loads never waits for a barrier, nor stops between one set of
+// rows and the next. (Registers as the ring were slower: the few scoreboards of a warp make it wait
+// for the youngest loads with the oldest.)
 #include "backends/cuda/few_rows.h"
 
 #include <algorithm>
@@ -17,12 +18,15 @@ namespace okapi::cuda {
 
 namespace {
 
-constexpr int kRowsPerBlock = 16;
+constexpr int kRows = 16;     // of a matrix instruction
+constexpr int kUnitRows = 8;  // blocks share the rows out in units of so many
 constexpr int kWarpsPerBlock = 8;
 constexpr int kThreads = kWarpsPerBlock * kWarp;
-constexpr int kStep = 64;   // of K per warp and step: two loads of eight per thread and row
-constexpr int kAtOnce = 4;  // steps whose loads are in flight together
-constexpr size_t kMostSharedBytes = size_t{64} << 10;  // so that two blocks fit side by side
+constexpr int kStep = 64;  // of K per warp and step: two pieces of eight per thread and row
+constexpr int kPieces = 4;
+constexpr int kStages = 4;
+constexpr size_t kRingBytes = size_t{kStages} * kPieces * kThreads * sizeof(uint4);
+constexpr size_t kMostTokenBytes = size_t{36} << 10;  // so that two blocks fit side by side
 
 struct Arguments {
   const Bf16* w;
@@ -41,17 +45,12 @@ struct Arguments {
   float epsilon;
 };
 
-/// Streamed past the first-level cache, where the tokens stay.
-__device__ inline uint4 load_weight(const Bf16* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
-
 /// Rows in shared memory are 16 bytes longer than they need be, against bank conflicts.
 __host__ __device__ inline int shared_row(int k) { return k + 8; }
+size_t token_bytes(int64_t m, int64_t k) {
+  return static_cast<size_t>(m) * static_cast<size_t>(shared_row(static_cast<int>(k))) *
+         sizeof(Bf16);
+}
 
 /// Brings the rows to shared memory, normed or gated on the way as rms_norm.cu and swiglu.cu do it,
 /// to the bit. The first block also leaves them in memory.
@@ -101,75 +100,93 @@ __device__ inline void make_rows(const Arguments& a, Bf16* to, float* reduction)
 }
 
 /// The order of K within a step is free as long as both operands have the same: thread t of a group
-/// of four takes elements 8t .. 8t + 7 of each 32, so that every load is 16 bytes.
+/// of four takes elements 8t .. 8t + 7 of each 32, so that every piece is 16 bytes.
 template <int kColumns, bool kShared, RowsFrom kFrom, typename Out>
 __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
   constexpr int kTiles = kColumns / 8;
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ float sums[2][kWarpsPerBlock][kRowsPerBlock][kColumns + 1];
-  auto* const rows = reinterpret_cast<Bf16*>(memory);
+  __shared__ float sums[2][kWarpsPerBlock][kRows][kColumns + 1];
+  auto* const ring = reinterpret_cast<uint4*>(memory) + threadIdx.x;
+  auto* const rows = reinterpret_cast<Bf16*>(memory + kRingBytes);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4;
   const int t = lane % 4;
-  const int n_blocks = (a.n + kRowsPerBlock - 1) / kRowsPerBlock;
-  const int n_groups =
-      (a.k + kStep * kWarpsPerBlock * kAtOnce - 1) / (kStep * kWarpsPerBlock * kAtOnce);
+  const int n_units = (a.n + kUnitRows - 1) / kUnitRows;
+  const int first_unit = static_cast<int>(int64_t{n_units} * blockIdx.x / gridDim.x);
+  const int end_unit = static_cast<int>(int64_t{n_units} * (blockIdx.x + 1) / gridDim.x);
+  const int n_steps = (a.k + kStep * kWarpsPerBlock - 1) / (kStep * kWarpsPerBlock);
 
-  uint4 held[kAtOnce][2][2];  // step, half of the step, upper or lower row
-  const auto place = [&](int group, int j) {
-    return ((group * kAtOnce + j) * kWarpsPerBlock + warp) * kStep + t * 8;
-  };
-  const auto load = [&](int block, int group, int j) {
-    const int row = block * kRowsPerBlock + g;
-    const Bf16* const upper = a.w + int64_t{min(row, a.n - 1)} * a.k;
-    const Bf16* const lower = a.w + int64_t{min(row + 8, a.n - 1)} * a.k;
+  // What is to be copied next: a step of K for two units of rows. Every step is committed, also
+  // past the end, so that the count of what is still out is right.
+  int load_unit = first_unit;
+  int load_step = 0;
+  int load_stage = 0;
+  const auto load = [&] {
+    if (load_unit < end_unit) {
+      const int row = load_unit * kUnitRows + g;
+      const bool has_upper = row < a.n;
+      const bool has_lower = load_unit + 1 < end_unit && row + kUnitRows < a.n;
+      const int at = (load_step * kWarpsPerBlock + warp) * kStep + t * 8;
+      const Bf16* const upper = a.w + int64_t{has_upper ? row : 0} * a.k;
+      const Bf16* const lower = a.w + int64_t{has_lower ? row + kUnitRows : 0} * a.k;
+      uint4* const to = ring + load_stage * kPieces * kThreads;
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int at = place(group, j) + half * 32;
-      const bool is_there = at < a.k;
-      held[j][half][0] = is_there ? load_weight(upper + at) : uint4{0, 0, 0, 0};
-      held[j][half][1] = is_there ? load_weight(lower + at) : uint4{0, 0, 0, 0};
+      for (int half = 0; half < 2; ++half) {
+        const int column = at + half * 32;
+        const bool is_there = column < a.k;
+        copy_async(to + (2 * half) * kThreads, upper + (is_there ? column : 0),
+                   is_there && has_upper);
+        copy_async(to + (2 * half + 1) * kThreads, lower + (is_there ? column : 0),
+                   is_there && has_lower);
+      }
+      load_stage = (load_stage + 1) % kStages;
+      if (++load_step == n_steps) {
+        load_step = 0;
+        load_unit += 2;
+      }
     }
+    commit_copies();
   };
 
   // Weights never change: the first are on their way before the kernel that makes x has finished.
 #pragma unroll
-  for (int j = 0; j < kAtOnce; ++j) load(static_cast<int>(blockIdx.x), 0, j);
+  for (int stage = 0; stage + 1 < kStages; ++stage) load();
   wait_for_previous_kernel();
   if constexpr (kShared) {
     make_rows<kFrom>(a, rows, &sums[0][0][0][0]);
     __syncthreads();
   }
 
+  int stage = 0;
   int parity = 0;
-  for (int block = static_cast<int>(blockIdx.x); block < n_blocks;
-       block += static_cast<int>(gridDim.x)) {
+  for (int unit = first_unit; unit < end_unit; unit += 2) {
     float accumulated[kTiles][4] = {};
-    for (int group = 0; group < n_groups; ++group) {
-      const bool is_end = group + 1 == n_groups;
-      const int next_block = is_end ? block + static_cast<int>(gridDim.x) : block;
-      const int next_group = is_end ? 0 : group + 1;
+    for (int step = 0; step < n_steps; ++step) {
+      wait_for_copies<kStages - 2>();
+      const uint4* const from = ring + stage * kPieces * kThreads;
+      uint4 piece[kPieces];
 #pragma unroll
-      for (int j = 0; j < kAtOnce; ++j) {
+      for (int i = 0; i < kPieces; ++i) piece[i] = from[i * kThreads];
+      stage = (stage + 1) % kStages;
+      load();  // into the stage used up in the step before
+      const int at = (step * kWarpsPerBlock + warp) * kStep + t * 8;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          const int at = place(group, j) + half * 32;
-          const uint4 u = held[j][half][0];
-          const uint4 l = held[j][half][1];
+      for (int half = 0; half < 2; ++half) {
+        const uint4 u = piece[2 * half];
+        const uint4 l = piece[2 * half + 1];
+        const int column = at + half * 32;
 #pragma unroll
-          for (int tile = 0; tile < kTiles; ++tile) {
-            const int token = tile * 8 + g;
-            uint4 v = {0, 0, 0, 0};
-            if (token < a.m && at < a.k) {
-              v = *reinterpret_cast<const uint4*>(kShared ? rows + token * shared_row(a.k) + at
-                                                          : a.x + token * a.x_stride + at);
-            }
-            mma_bf16(accumulated[tile], u.x, l.x, u.y, l.y, v.x, v.y);
-            mma_bf16(accumulated[tile], u.z, l.z, u.w, l.w, v.z, v.w);
+        for (int tile = 0; tile < kTiles; ++tile) {
+          const int token = tile * 8 + g;
+          uint4 v = {0, 0, 0, 0};
+          if (token < a.m && column < a.k) {
+            v = *reinterpret_cast<const uint4*>(kShared ? rows + token * shared_row(a.k) + column
+                                                        : a.x + token * a.x_stride + column);
           }
+          mma_bf16(accumulated[tile], u.x, l.x, u.y, l.y, v.x, v.y);
+          mma_bf16(accumulated[tile], u.z, l.z, u.w, l.w, v.z, v.w);
         }
-        if (next_block < n_blocks) load(next_block, next_group, j);
       }
     }
 
@@ -183,11 +200,12 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
       own[warp][g + 8][tile * 8 + 2 * t + 1] = accumulated[tile][3];
     }
     __syncthreads();
-    for (int i = static_cast<int>(threadIdx.x); i < kRowsPerBlock * a.m; i += kThreads) {
-      const int row = i % kRowsPerBlock;
-      const int token = i / kRowsPerBlock;
-      const int column = block * kRowsPerBlock + row;
-      if (column >= a.n) continue;
+    const int n_rows = min(kRows, min(end_unit * kUnitRows, a.n) - unit * kUnitRows);
+    for (int i = static_cast<int>(threadIdx.x); i < kRows * a.m; i += kThreads) {
+      const int row = i % kRows;
+      const int token = i / kRows;
+      const int column = unit * kUnitRows + row;
+      if (row >= n_rows) continue;
       float sum = 0;
 #pragma unroll
       for (int other = 0; other < kWarpsPerBlock; ++other) sum += own[other][row][token];
@@ -249,20 +267,18 @@ void launch_fast(Queue& queue, const FewRowsProduct& p, int n_processors) {
   a.m = static_cast<int32_t>(m);
   a.epsilon = p.epsilon;
 
-  // As many blocks as the device holds at once, or fewer that all have as much to do.
-  const int64_t n_blocks = (n + kRowsPerBlock - 1) / kRowsPerBlock;
-  const int64_t n_rounds = (n_blocks + 2 * n_processors - 1) / (2 * n_processors);
-  const auto grid = static_cast<unsigned>((n_blocks + n_rounds - 1) / n_rounds);
-  const size_t shared = static_cast<size_t>(m) *
-                        static_cast<size_t>(shared_row(static_cast<int>(p.k))) * sizeof(Bf16);
-  const bool is_shared = m <= 8 && shared <= kMostSharedBytes;
+  // As many blocks as the device holds at once; they share the rows out evenly.
+  const int64_t n_units = (n + kUnitRows - 1) / kUnitRows;
+  const auto grid = static_cast<unsigned>(std::min<int64_t>(2 * n_processors, n_units));
+  const size_t shared = token_bytes(m, p.k);
+  const bool is_shared = m <= 8 && shared <= kMostTokenBytes;
   auto* kernel = &few_rows_kernel<8, false, RowsFrom::tensor, Out>;
   if (is_shared) kernel = &few_rows_kernel<8, true, RowsFrom::tensor, Out>;
   if (m > 8) kernel = &few_rows_kernel<16, false, RowsFrom::tensor, Out>;
   if (m > 16) kernel = &few_rows_kernel<32, false, RowsFrom::tensor, Out>;
   if (p.from == RowsFrom::norm) kernel = &few_rows_kernel<8, true, RowsFrom::norm, Out>;
   if (p.from == RowsFrom::gate) kernel = &few_rows_kernel<8, true, RowsFrom::gate, Out>;
-  queue.launch(kernel, grid, kThreads, is_shared ? shared : 0, a);
+  queue.launch(kernel, grid, kThreads, kRingBytes + (is_shared ? shared : 0), a);
 }
 
 template <typename X, typename W>
@@ -290,10 +306,7 @@ bool takes_tensor_cores(const FewRowsProduct& p) {
 }
 
 bool fits_fused(int64_t m, int64_t k) {
-  return m <= kMostFusedRows && static_cast<size_t>(m) *
-                                        static_cast<size_t>(shared_row(static_cast<int>(k))) *
-                                        sizeof(Bf16) <=
-                                    kMostSharedBytes;
+  return m <= kMostFusedRows && token_bytes(m, k) <= kMostTokenBytes;
 }
 
 void multiply_few_rows(Queue& queue, const FewRowsProduct& p, int n_processors) {

@@ -42,7 +42,8 @@ TEST(LinesFull, Bf16KeepsTheAccuracies) {
     GTEST_SKIP() << "the backend computes in f32 beside bf16 weights";
   }
   const auto model = Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m");
-  for (const auto& [name, answers] : golden_json("lines/answers.base.json").items()) {
+  const Json settings = golden_json("lines/answers.base.json");
+  for (const auto& [name, answers] : settings.items()) {
     const bool follow = answers.at("rope").at("rope_type") == "dynamic";
     const LinesResult result =
         check_lines(model, answers, lines_spec(answers.at("rope")), follow, 2000, 1);
