@@ -51,6 +51,9 @@ struct Cudnn::Plan {
 
 Cudnn::Cudnn() {
   const Library library("libcudnn.so.9");
+  // The headers open the CUDA runtime by its bare name: once it is open, that finds it.
+  const std::string runtime_name = "libcudart.so." + std::to_string(CUDART_VERSION / 1000);
+  const Library runtime(runtime_name.c_str());
   fe::cudnn_dlhandle = library.handle();
   cudnnHandle_t handle = nullptr;
   try {

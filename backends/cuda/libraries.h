@@ -4,18 +4,26 @@
 
 #include <dlfcn.h>
 
+#include <sstream>
 #include <string>
 
 #include "backends/backend.h"
 
 namespace okapi::cuda {
 
-/// Stays open until the process ends: its threads and handles outlive any one backend.
+/// Looked for where the dynamic loader does, then in the folders known when this was built
+/// (OKAPI_CUDA_LIBRARY_FOLDERS). Stays open until the process ends: its threads and handles outlive
+/// any one backend.
 class Library {
  public:
   /// Throws BackendError with what the dynamic loader said.
   explicit Library(const char* name) : name_(name), handle_(dlopen(name, RTLD_NOW | RTLD_LOCAL)) {
-    if (handle_ == nullptr) throw BackendError("CUDA: " + loader_error());
+    const std::string error = handle_ == nullptr ? loader_error() : "";
+    std::istringstream folders(OKAPI_CUDA_LIBRARY_FOLDERS);
+    for (std::string folder; handle_ == nullptr && std::getline(folders, folder, ':');) {
+      handle_ = dlopen((folder + "/" + name_).c_str(), RTLD_NOW | RTLD_LOCAL);
+    }
+    if (handle_ == nullptr) throw BackendError("CUDA: " + error);
   }
 
   template <typename Function>
