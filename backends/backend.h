@@ -146,9 +146,16 @@ class Backend {
   /// Dtypes of activations and of the KV cache; f32 on the CPU.
   virtual DType activation_dtype() const = 0;
   virtual DType kv_dtype() const = 0;
+  /// The same beside a model's weights of that dtype, where a backend computes as they are kept.
+  virtual DType activation_dtype_beside(DType /*weights*/) const { return activation_dtype(); }
+  virtual DType kv_dtype_beside(DType /*weights*/) const { return kv_dtype(); }
 
   /// Tokens per page that suit the attention kernel.
   virtual int64_t page_tokens() const = 0;
+
+  /// Tokens of a prompt computed at once. The weights are read once per pass, so more make better
+  /// use of them, and activations grow with their number: past this the products gain nothing more.
+  virtual int64_t prefill_chunk() const { return 1024; }
 
   /// Device memory, aligned for any operation; contents undefined. Throws std::bad_alloc.
   virtual void* allocate(size_t bytes) = 0;

@@ -53,7 +53,9 @@ std::shared_ptr<Backend> open_first_backend(const std::vector<std::string>& name
       return open_backend(names[i], options, {directory}, logger);
     } catch (const Error& error) {
       if (i + 1 == names.size()) throw;
-      logger.log(LogLevel::debug, "runtime", "a backend is not used: " + error.full_message(),
+      // One that is not installed is nobody's news; one that is there and has no device is.
+      const LogLevel level = error.code() == Code::not_found ? LogLevel::debug : LogLevel::info;
+      logger.log(level, "runtime", "a backend is not used: " + error.full_message(),
                  {{"backend", names[i]}});
     }
   }

@@ -19,7 +19,11 @@ struct BenchArguments {
   std::vector<std::string> dtypes;
   int64_t n_tokens = 2048;
   int64_t n_rounds = 5;
+  std::vector<int64_t> prefills;
   std::vector<int64_t> depths = {0, 4096, 16384};
+  std::vector<int64_t> product = {512, 4096, 4096};
+  int64_t batch = 0;
+  int64_t batch_depth = 4096;
   uint64_t seed = 1;
   bool is_json = false;
 };
@@ -42,11 +46,28 @@ Handle<okapi_model> open_model(const BenchArguments& arguments, okapi_runtime* r
 Json bench_dtype(const BenchArguments& arguments, okapi_runtime* runtime,
                  const std::string& dtype) {
   const auto model = open_model(arguments, runtime, dtype);
-  BenchRun run(runtime, model.get(), arguments.seed);
+  BenchRun run(runtime, model.get(), arguments.seed,
+               {arguments.product.at(0), arguments.product.at(1), arguments.product.at(2)});
   Json result = {{"dtype", dtype}};
   result.update(run.measure_rates(arguments.n_tokens, arguments.n_rounds));
-  result["depths"] = run.measure_depths(arguments.depths);
+  const Json& ceilings = result.at("ceilings");
+  const double bandwidth = ceilings.at("bandwidth_bytes_per_s");
+  if (!arguments.prefills.empty()) {
+    result["prefills"] = run.measure_prefills(arguments.prefills, arguments.n_rounds,
+                                              ceilings.at("matmul_flops_per_s"));
+  }
+  result["depths"] = run.measure_depths(arguments.depths, bandwidth);
+  if (arguments.batch > 0) {
+    result["batch"] = run.measure_batch(arguments.batch, arguments.batch_depth, bandwidth);
+  }
   return result;
+}
+
+void print_prefill(const Json& prefill) {
+  print_line(fmt::format(
+      "  prefill {:6}     {:8.1f} GFLOP/s    {:8.1f} tokens/s  {:5.1f} % of the matrix product",
+      prefill.at("n_tokens").get<int64_t>(), prefill.at("flops_per_s").get<double>() * 1e-9,
+      prefill.at("tokens_per_s").get<double>(), prefill.at("fraction").get<double>() * 100));
 }
 
 void print_rates(const Json& result) {
@@ -60,10 +81,7 @@ void print_rates(const Json& result) {
                          ceilings.at("matmul_kernel").get<std::string>()));
   print_line(fmt::format("  read bandwidth     {:8.1f} GB/s",
                          ceilings.at("bandwidth_bytes_per_s").get<double>() * 1e-9));
-  print_line(fmt::format(
-      "  prefill {:6}     {:8.1f} GFLOP/s    {:8.1f} tokens/s  {:5.1f} % of the matrix product",
-      prefill.at("n_tokens").get<int64_t>(), prefill.at("flops_per_s").get<double>() * 1e-9,
-      prefill.at("tokens_per_s").get<double>(), prefill.at("fraction").get<double>() * 100));
+  print_prefill(prefill);
   print_line(fmt::format(
       "  decode at depth 0  {:8.1f} GB/s       {:8.1f} tokens/s  {:5.1f} % of the bandwidth",
       decode.at("bytes_per_s").get<double>() * 1e-9, decode.at("tokens_per_s").get<double>(),
@@ -73,17 +91,31 @@ void print_rates(const Json& result) {
 void print_depths(const Json& depths) {
   if (depths.empty()) return;
   std::vector<std::vector<std::string>> rows = {
-      {"  depth", "decode tokens/s", "prefill tokens/s", "cache", "process"}};
+      {"  depth", "decode tokens/s", "of bandwidth", "prefill tokens/s", "cache", "process"}};
   for (const Json& depth : depths) {
     const bool has_prefill = !depth.at("prefill_tokens_per_s").is_null();
     rows.push_back(
         {fmt::format("  {}", depth.at("depth").get<int64_t>()),
          fmt::format("{:.1f}", depth.at("decode_tokens_per_s").get<double>()),
+         fmt::format("{:.1f} %", depth.at("decode_fraction").get<double>() * 100),
          has_prefill ? fmt::format("{:.1f}", depth.at("prefill_tokens_per_s").get<double>()) : "-",
          format_bytes(depth.at("cache_bytes").get<double>()),
          format_bytes(depth.at("resident_bytes").get<double>())});
   }
   print_line(format_table(rows));
+}
+
+void print_further(const Json& result) {
+  if (result.contains("prefills")) {
+    for (const Json& prefill : result.at("prefills")) print_prefill(prefill);
+  }
+  print_depths(result.at("depths"));
+  if (!result.contains("batch")) return;
+  const Json& batch = result.at("batch");
+  print_line(fmt::format("  {} at depth {}: {:.1f} tokens/s, {:.1f} % of the bandwidth",
+                         batch.at("n_sessions").get<int64_t>(), batch.at("depth").get<int64_t>(),
+                         batch.at("tokens_per_s").get<double>(),
+                         batch.at("fraction").get<double>() * 100));
 }
 
 int bench(const BenchArguments& arguments) {
@@ -103,7 +135,7 @@ int bench(const BenchArguments& arguments) {
     report["results"].push_back(bench_dtype(arguments, runtime.get(), dtype));
     if (arguments.is_json) continue;
     print_rates(report["results"].back());
-    print_depths(report["results"].back().at("depths"));
+    print_further(report["results"].back());
   }
   if (arguments.is_json) print_json(report);
   return kExitOk;
@@ -115,8 +147,8 @@ void add_bench(CLI::App& app, int* exit_code) {
   CLI::App* command =
       app.add_subcommand("bench", "Measures prefill and decode against the machine's ceilings");
   command->footer(
-      "The ceilings, a matrix product of M 512, K = N = 4096 and reading memory once, are measured "
-      "between the\n"
+      "The ceilings, a matrix product (--product) and reading memory once, are measured between "
+      "the\n"
       "rounds, and the best of each counts. A prefill of T tokens is taken to cost\n"
       "2 (parameters - embedding) T + 2 T^2 d_model n_layers operations; a decoded token reads "
       "every weight.\n"
@@ -143,6 +175,20 @@ void add_bench(CLI::App& app, int* exit_code) {
   command
       ->add_option("--depths", arguments->depths,
                    "tokens in the cache, ascending, at which to decode")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command->add_option("--prefills", arguments->prefills, "further lengths of prefills to measure")
+      ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
+  command
+      ->add_option("--product", arguments->product,
+                   "M, N and K of the matrix product that is taken for the ceiling")
+      ->expected(3)
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  command->add_option("--batch", arguments->batch, "decode also so many sequences in one pass")
+      ->check(CLI::NonNegativeNumber);
+  command
+      ->add_option("--batch-depth", arguments->batch_depth, "tokens that each of them has cached")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--seed", arguments->seed, "of weights and tokens")->capture_default_str();

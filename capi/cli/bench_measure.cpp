@@ -74,8 +74,13 @@ void note(const std::string& what) {
 
 }  // namespace
 
-BenchRun::BenchRun(okapi_runtime* runtime, okapi_model* model, uint64_t seed)
-    : runtime_(runtime), model_(model), info_(OKAPI_MODEL_INFO_INIT), seed_(seed) {
+BenchRun::BenchRun(okapi_runtime* runtime, okapi_model* model, uint64_t seed,
+                   const ProductSize& product)
+    : runtime_(runtime),
+      model_(model),
+      info_(OKAPI_MODEL_INFO_INIT),
+      seed_(seed),
+      product_(product) {
   api::call(okapi_model_get_info, model_, &info_);
 }
 
@@ -98,8 +103,9 @@ api::Handle<okapi_session> BenchRun::open_session(int64_t context_length) const 
 }
 
 Json BenchRun::measure_rates(int64_t n_tokens, int64_t n_rounds) {
-  constexpr int64_t kRows = 512;
-  constexpr int64_t kWidth = 4096;
+  // What a backend computes in beside bf16 weights is its own choice.
+  const int32_t product_dtype =
+      info_.dtype == OKAPI_DTYPE_BF16 ? OKAPI_DTYPE_DEFAULT : OKAPI_DTYPE_F32;
   const std::vector<int32_t> tokens = random_tokens(n_tokens);
   okapi_measurement matmul = OKAPI_MEASUREMENT_INIT;
   okapi_measurement bandwidth = OKAPI_MEASUREMENT_INIT;
@@ -109,8 +115,8 @@ Json BenchRun::measure_rates(int64_t n_tokens, int64_t n_rounds) {
   double best_decode = std::numeric_limits<double>::infinity();
   for (int64_t round = 0; round < n_rounds; ++round) {
     note("round " + std::to_string(round + 1) + " of " + std::to_string(n_rounds));
-    api::call(okapi_runtime_measure_matmul, runtime_, kRows, kWidth, kWidth, OKAPI_DTYPE_F32,
-              &matmul);
+    api::call(okapi_runtime_measure_matmul, runtime_, product_.m, product_.n, product_.k,
+              product_dtype, &matmul);
     best_matmul = std::max(best_matmul, matmul.value);
     {
       const auto session = open_session(n_tokens);
@@ -125,7 +131,6 @@ Json BenchRun::measure_rates(int64_t n_tokens, int64_t n_rounds) {
   }
   note("");
 
-  const double flops = prefill_flops(info_, n_tokens);
   const double bytes = decode_bytes(info_);
   return {{"weight_bytes", info_.weight_bytes},
           {"n_parameters", info_.n_parameters},
@@ -133,12 +138,7 @@ Json BenchRun::measure_rates(int64_t n_tokens, int64_t n_rounds) {
            {{"matmul_flops_per_s", best_matmul},
             {"matmul_kernel", matmul.kernel},
             {"bandwidth_bytes_per_s", best_bandwidth}}},
-          {"prefill",
-           {{"n_tokens", n_tokens},
-            {"seconds", best_prefill},
-            {"tokens_per_s", static_cast<double>(n_tokens) / best_prefill},
-            {"flops_per_s", flops / best_prefill},
-            {"fraction", flops / best_prefill / best_matmul}}},
+          {"prefill", prefill_json(n_tokens, best_prefill, best_matmul)},
           {"decode",
            {{"seconds_per_token", best_decode},
             {"tokens_per_s", 1 / best_decode},
@@ -147,7 +147,66 @@ Json BenchRun::measure_rates(int64_t n_tokens, int64_t n_rounds) {
             {"fraction", bytes / best_decode / best_bandwidth}}}};
 }
 
-Json BenchRun::measure_depths(const std::vector<int64_t>& depths) {
+Json BenchRun::prefill_json(int64_t n_tokens, double seconds, double flops_ceiling) const {
+  const double flops = prefill_flops(info_, n_tokens);
+  return {{"n_tokens", n_tokens},
+          {"seconds", seconds},
+          {"tokens_per_s", static_cast<double>(n_tokens) / seconds},
+          {"flops_per_s", flops / seconds},
+          {"fraction", flops / seconds / flops_ceiling}};
+}
+
+Json BenchRun::measure_prefills(const std::vector<int64_t>& lengths, int64_t n_rounds,
+                                double flops_ceiling) {
+  Json rows = Json::array();
+  for (const int64_t n_tokens : lengths) {
+    const std::vector<int32_t> tokens = random_tokens(n_tokens);
+    double best = std::numeric_limits<double>::infinity();
+    for (int64_t round = 0; round < n_rounds; ++round) {
+      note("prefill of " + std::to_string(n_tokens));
+      const auto session = open_session(n_tokens);
+      best = std::min(best, seconds_of([&] { prefill(session.get(), tokens.data(), n_tokens); }));
+    }
+    rows.push_back(prefill_json(n_tokens, best, flops_ceiling));
+  }
+  note("");
+  return rows;
+}
+
+Json BenchRun::measure_batch(int64_t n_sessions, int64_t depth, double bandwidth_ceiling) {
+  const auto n = static_cast<size_t>(n_sessions);
+  const std::vector<int32_t> tokens = random_tokens(std::max<int64_t>(depth, 1) + 1);
+  std::vector<api::Handle<okapi_session>> sessions;
+  std::vector<okapi_session*> pointers;
+  for (size_t i = 0; i < n; ++i) {
+    note("batch: session " + std::to_string(i + 1));
+    sessions.push_back(open_session(depth + kDecodedTokens + 3));
+    pointers.push_back(sessions.back().get());
+    if (depth > 0) prefill(pointers.back(), tokens.data(), depth);
+  }
+  note("");
+  const std::vector<const int32_t*> fed(n, tokens.data() + depth);
+  const std::vector<int64_t> counts(n, 1);
+  std::vector<const float*> logits(n);
+  const auto step = [&] {
+    api::call(okapi_session_advance_batch, pointers.data(), static_cast<uint64_t>(n), fed.data(),
+              counts.data(), logits.data());
+  };
+  step();
+  step();  // the first pay for what is set up once
+  const double seconds = seconds_of([&] {
+                           for (int64_t i = 0; i < kDecodedTokens; ++i) step();
+                         }) /
+                         static_cast<double>(kDecodedTokens);
+  const double bytes = decode_bytes(info_) + static_cast<double>(n_sessions * depth) *
+                                                 static_cast<double>(info_.kv_bytes_per_token);
+  return {
+      {"n_sessions", n_sessions},    {"depth", depth},
+      {"seconds_per_step", seconds}, {"tokens_per_s", static_cast<double>(n_sessions) / seconds},
+      {"bytes_per_step", bytes},     {"fraction", bytes / seconds / bandwidth_ceiling}};
+}
+
+Json BenchRun::measure_depths(const std::vector<int64_t>& depths, double bandwidth_ceiling) {
   Json rows = Json::array();
   if (depths.empty()) return rows;
   if (!std::is_sorted(depths.begin(), depths.end()))
@@ -169,6 +228,10 @@ Json BenchRun::measure_depths(const std::vector<int64_t>& depths) {
     const Json about = Json::parse(api::text(okapi_session_describe, session.get()));
     rows.push_back({{"depth", depth},
                     {"decode_tokens_per_s", 1 / per_token},
+                    {"decode_fraction",
+                     (decode_bytes(info_) +
+                      static_cast<double>(depth) * static_cast<double>(info_.kv_bytes_per_token)) /
+                         per_token / bandwidth_ceiling},
                     {"prefill_tokens_per_s", rate},
                     {"cache_bytes", about.value("cache_bytes", uint64_t{0})},
                     {"resident_bytes", resident_bytes()}});

@@ -10,19 +10,35 @@
 
 namespace okapi::cli {
 
+/// The product [m, k] x [k, n] that is taken for the ceiling.
+struct ProductSize {
+  int64_t m = 512;
+  int64_t n = 4096;
+  int64_t k = 4096;
+};
+
 class BenchRun {
  public:
   /// Borrows both.
-  BenchRun(okapi_runtime* runtime, okapi_model* model, uint64_t seed);
+  BenchRun(okapi_runtime* runtime, okapi_model* model, uint64_t seed, const ProductSize& product);
 
   /// Ceilings, prefill of n_tokens and decode at depth 0, in turns: what slows the machine for a
   /// while slows all of them. The best of n_rounds each.
   nlohmann::ordered_json measure_rates(int64_t n_tokens, int64_t n_rounds);
 
+  /// Prefills of other lengths against a ceiling measured before; the best of n_rounds each.
+  nlohmann::ordered_json measure_prefills(const std::vector<int64_t>& lengths, int64_t n_rounds,
+                                          double flops_ceiling);
+
   /// Decode with so many tokens cached, and the memory that takes. `depths` in ascending order.
-  nlohmann::ordered_json measure_depths(const std::vector<int64_t>& depths);
+  nlohmann::ordered_json measure_depths(const std::vector<int64_t>& depths,
+                                        double bandwidth_ceiling);
+
+  /// Decode of n_sessions in one pass, each with `depth` tokens of its own cached.
+  nlohmann::ordered_json measure_batch(int64_t n_sessions, int64_t depth, double bandwidth_ceiling);
 
  private:
+  nlohmann::ordered_json prefill_json(int64_t n_tokens, double seconds, double flops_ceiling) const;
   std::vector<int32_t> random_tokens(int64_t n) const;
   api::Handle<okapi_session> open_session(int64_t context_length) const;
 
@@ -30,6 +46,7 @@ class BenchRun {
   okapi_model* model_;
   okapi_model_info info_;
   uint64_t seed_;
+  ProductSize product_;
 };
 
 }  // namespace okapi::cli

@@ -13,10 +13,6 @@ namespace okapi {
 
 namespace {
 
-// The weights are read once per pass, so more tokens make better use of them, and activations grow
-// with their number: past this the matrix products gain nothing more.
-constexpr int64_t kDefaultChunk = 1024;
-
 Error bad_option(const char* field, const std::string& message) {
   return Error(Code::invalid_argument, std::string(field) + ": " + message)
       .in("session")
@@ -110,7 +106,8 @@ void SessionState::check_ids(std::span<const int32_t> ids) const {
 }
 
 int64_t SessionState::prefill_chunk() const {
-  return options.prefill_chunk > 0 ? options.prefill_chunk : kDefaultChunk;
+  return options.prefill_chunk > 0 ? options.prefill_chunk
+                                   : model->context()->backend()->prefill_chunk();
 }
 
 bool SessionState::depends_on_length() const {

@@ -101,9 +101,10 @@ void Model::finish(std::unique_ptr<const Weights> weights) {
   const std::shared_ptr<Backend>& backend = context_->backend();
   weights_ = std::move(weights);
   kv_layout_ = {config_.n_layers, config_.n_kv_heads, config_.head_dim, backend->page_tokens(),
-                backend->kv_dtype()};
+                backend->kv_dtype_beside(weights_->dtype)};
   page_pool_ = std::make_shared<PagePool>(backend, kv_layout_);
-  workspaces_ = std::make_unique<WorkspacePool>(backend);
+  workspaces_ =
+      std::make_unique<WorkspacePool>(backend, backend->activation_dtype_beside(weights_->dtype));
   rotations_ = std::make_unique<RotationCache>(backend);
   transformer_ = std::make_unique<const Transformer>(config_, *weights_, kv_layout_);
   rope_ = Rope::parse(config_.rope_spec, context_->plugin_host(), rope_geometry());

@@ -7,8 +7,8 @@
 
 namespace okapi {
 
-Workspace::Workspace(std::shared_ptr<Backend> backend, bool with_branches)
-    : backend_(std::move(backend)) {
+Workspace::Workspace(std::shared_ptr<Backend> backend, DType activations, bool with_branches)
+    : backend_(std::move(backend)), activations_(activations) {
   if (!with_branches) {
     stream_ = backend_->create_stream();
     return;
@@ -54,7 +54,7 @@ WorkspacePool::Lease WorkspacePool::borrow(bool with_branches) {
       return {*this, std::move(workspace)};
     }
   }
-  return {*this, std::make_unique<Workspace>(backend_, with_branches)};
+  return {*this, std::make_unique<Workspace>(backend_, activations_, with_branches)};
 }
 
 }  // namespace okapi

@@ -32,12 +32,12 @@ inline constexpr size_t kNBuffers = 10;
 class Workspace {
  public:
   /// `with_branches`: the stream also has the products that adapters take.
-  explicit Workspace(std::shared_ptr<Backend> backend, bool with_branches = false);
+  Workspace(std::shared_ptr<Backend> backend, DType activations, bool with_branches = false);
 
   Stream& stream() { return *stream_; }
   bool has_branches() const { return training_stream_ != nullptr; }
   TrainingStream& training_stream() { return *training_stream_; }  ///< with branches only
-  DType activation_dtype() const { return backend_->activation_dtype(); }
+  DType activation_dtype() const { return activations_; }
 
   /// [rows, columns] of the named buffer; contents undefined if it had to grow. Earlier views of
   /// the same buffer may then dangle.
@@ -48,6 +48,7 @@ class Workspace {
 
  private:
   std::shared_ptr<Backend> backend_;
+  DType activations_;
   std::array<Tensor, kNBuffers> buffers_;
   std::unique_ptr<Stream> stream_;             // after the buffers: it finishes first
   TrainingStream* training_stream_ = nullptr;  ///< stream_, if it is one
@@ -56,7 +57,8 @@ class Workspace {
 /// The idle workspaces of a model. Safe from several threads.
 class WorkspacePool {
  public:
-  explicit WorkspacePool(std::shared_ptr<Backend> backend) : backend_(std::move(backend)) {}
+  WorkspacePool(std::shared_ptr<Backend> backend, DType activations)
+      : backend_(std::move(backend)), activations_(activations) {}
 
   /// Holds a workspace and brings it back, unless an exception is passing: what a device error has
   /// left behind is not for the next call.
@@ -80,6 +82,7 @@ class WorkspacePool {
 
  private:
   std::shared_ptr<Backend> backend_;
+  DType activations_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Workspace>> idle_;
 };

@@ -170,6 +170,38 @@ TEST_P(AttentionTest, PrefillInChunksEqualsOnePass) {
   EXPECT_LT(relative_error(get(chunked.view()), get(whole.view())), tolerance_);
 }
 
+// Decoding in a batch: what a sequence gets is the same to the bit beside longer and shorter ones.
+TEST_P(AttentionTest, ADecodedTokenDoesNotDependOnItsBatch) {
+  const int64_t d = 64;
+  const KvLayout layout{1, 2, d, 64, backend_->kv_dtype()};
+  const std::vector<int64_t> n_cached = {700, 3, 1900};
+  std::vector<PagedSequence> paged;
+  std::vector<KvSequence> sequences;
+  for (const int64_t n : n_cached) {
+    paged.emplace_back(backend_, *stream_, layout, n + 1);
+    paged.back().write(0, random_((n + 1) * 2 * d, 1.0, layout.dtype),
+                       random_((n + 1) * 2 * d, 1.0, layout.dtype), n + 1);
+    sequences.push_back({static_cast<int64_t>(sequences.size()), 1, n, paged.back().pages(),
+                         paged.back().n_pages()});
+  }
+  const Values rows = random(3 * 8 * d);
+  const Tensor qkv = put(rows, {3, 8 * d});
+  Tensor together(backend_, activations_, {3, 4 * d});
+  stream_->attention(qkv.view(), 4, layout, 0, sequences, together.view());
+  const Values all = get(together.view());
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const auto row = static_cast<int64_t>(i);
+    const Tensor own =
+        put(Values(rows.begin() + row * 8 * d, rows.begin() + (row + 1) * 8 * d), {1, 8 * d});
+    Tensor alone(backend_, activations_, {1, 4 * d});
+    KvSequence sequence = sequences[i];
+    sequence.first_row = 0;
+    stream_->attention(own.view(), 4, layout, 0, std::span(&sequence, 1), alone.view());
+    EXPECT_EQ(get(alone.view()),
+              Values(all.begin() + row * 4 * d, all.begin() + (row + 1) * 4 * d));
+  }
+}
+
 TEST_P(AttentionTest, RefusesWhatDoesNotFit) {
   const KvLayout layout{1, 2, 16, 4, backend_->kv_dtype()};
   PagedSequence paged(backend_, *stream_, layout, 4);

@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "tests/backends/backend_test.h"
 
 namespace okapi {
@@ -90,6 +92,42 @@ TEST_P(LinearTest, AFewRowsDoNotDependOnOneAnother) {
   stream_->linear(two.view(), *weight, out_two.view());
   const Values all = get(out_six.view());
   EXPECT_EQ(get(out_two.view()), Values(all.begin(), all.begin() + 100));
+}
+
+// The same for a whole step of a layer, whose operations a backend may run together: norm, product,
+// gate, product, addition. bf16 weights beside activations of any kind, sizes that fill no tile.
+TEST_P(LinearTest, AStepOfAFewRowsDoesNotDependOnHowManyThereAre) {
+  const int64_t width = 96;
+  const int64_t inner = 136;
+  const auto in = prepare(random_(2 * inner * width, 0.1, DType::bf16), 2 * inner, width,
+                          DType::bf16, DType::bf16);
+  const auto out =
+      prepare(random_(width * inner, 0.1, DType::bf16), width, inner, DType::bf16, DType::bf16);
+  const Tensor gain = put_f32(random_(width), {width});
+  const Values x = random(6 * width);
+
+  const auto step = [&](int64_t m) {
+    Tensor residual = put(Values(x.begin(), x.begin() + m * width), {m, width});
+    Tensor normed(backend_, activations_, {m, width});
+    Tensor gate_up(backend_, activations_, {m, 2 * inner});
+    Tensor gated(backend_, activations_, {m, inner});
+    Tensor delta(backend_, activations_, {m, width});
+    stream_->add_rms_norm(residual.view(), {}, gain.view(), 1e-5F, normed.view());
+    stream_->linear(normed.view(), *in, gate_up.view());
+    stream_->swiglu(gate_up.view(), gated.view());
+    stream_->linear(gated.view(), *out, delta.view());
+    stream_->add_rms_norm(residual.view(), delta.view(), gain.view(), 1e-5F, normed.view());
+    Values all;
+    for (const ConstTensorView& view : {std::as_const(residual).view(),
+                                        std::as_const(normed).view(), std::as_const(gate_up).view(),
+                                        std::as_const(gated).view(), std::as_const(delta).view()}) {
+      const Values got = get(view);
+      all.insert(all.end(), got.begin(), got.begin() + 2 * view.shape[1]);
+    }
+    return all;
+  };
+  EXPECT_EQ(step(2), step(6));
+  EXPECT_EQ(step(6), step(5));
 }
 
 TEST_P(LinearTest, RefusesShapesThatDiffer) {

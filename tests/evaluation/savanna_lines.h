@@ -12,7 +12,8 @@
 namespace okapi::test {
 
 inline const std::shared_ptr<Model>& savanna() {
-  static const auto model = Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m");
+  static const auto model =
+      Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m", computed_in_f32());
   return model;
 }
 

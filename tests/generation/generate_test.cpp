@@ -14,7 +14,7 @@ namespace {
 
 std::shared_ptr<const Model> savanna() {
   static const std::shared_ptr<const Model> model =
-      Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m");
+      Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m", computed_in_f32());
   return model;
 }
 

@@ -16,6 +16,7 @@ constexpr double kClearGap = 1e-3;  // a smaller one may turn with the order of 
 constexpr size_t kAtOnce = 8;
 
 struct Prompt {
+  int64_t length = 0;
   std::vector<int32_t> ids;
   const Json* answer = nullptr;
   int64_t expected = 0;
@@ -83,6 +84,7 @@ LinesResult check_lines(const std::shared_ptr<const Model>& model, const Json& a
   for (size_t i = 0; i < all.size(); i += stride) {
     if (all[i].at("length").get<int64_t>() > longest) continue;
     Prompt prompt;
+    prompt.length = all[i].at("length");
     prompt.ids = model->tokenizer()->encode(all[i].at("prompt").get<std::string>(), true);
     prompt.answer = &answers.at("rows").at(i);
     prompt.expected = all[i].at("expected");
@@ -102,8 +104,11 @@ LinesResult check_lines(const std::shared_ptr<const Model>& model, const Json& a
     for (size_t i = 0; i < group.size(); ++i) {
       const auto wanted = group[i].answer->at("output_ids").get<std::vector<int32_t>>();
       ++result.n_prompts;
-      result.n_correct +=
-          first_number(model->tokenizer()->decode(outputs[i])) == group[i].expected ? 1 : 0;
+      const bool is_correct =
+          first_number(model->tokenizer()->decode(outputs[i])) == group[i].expected;
+      result.n_correct += is_correct ? 1 : 0;
+      result.more_correct[group[i].length] +=
+          (is_correct ? 1 : 0) - (group[i].answer->at("correct").get<bool>() ? 1 : 0);
       if (group[i].answer->at("min_gap").get<double>() <= kClearGap) continue;
       ++result.n_checked;
       if (outputs[i] == wanted) continue;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct LinesResult {
   std::string first_difference;
   int n_correct = 0;
   int n_prompts = 0;
+  std::map<int64_t, int> more_correct;  ///< by length: than transformers had right; negative: fewer
 };
 
 /// Generates 8 tokens for every `stride`-th prompt of at most `longest` tokens, several at a time.

@@ -12,7 +12,8 @@ namespace {
 class Lines : public testing::TestWithParam<std::string> {};
 
 TEST_P(Lines, GreedyTokensAreThoseOfTransformers) {
-  static const auto model = Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m");
+  static const auto model =
+      Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m", computed_in_f32());
   const Json answers = golden_json("lines/answers.base.json").at(GetParam());
   const bool follow = answers.at("rope").at("rope_type") == "dynamic";
   // Under follow each token costs a pass over the whole prompt.

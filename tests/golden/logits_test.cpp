@@ -15,6 +15,8 @@ namespace okapi::test {
 namespace {
 
 constexpr double kBound = 1e-4;
+// 1.5 times what transformers 5.17 in bf16 (CPU, sdpa) is away from the same logits: 0.00633.
+constexpr double kBf16Bound = 0.0095;
 constexpr int64_t kLongLength = 600;
 constexpr size_t kEnds = 16;  // rows kept at each end of a long pass
 
@@ -205,8 +207,10 @@ TEST_P(TiedBf16, BothConfigurationSpellings) {
       const auto session = Session::create(model, {});
       const std::vector<float> found =
           logits_of_all(*session, std::span(ids).subspan(row * n, n), n);
+      // A backend that computes in bf16 beside bf16 weights is held against transformers doing so.
+      const DType activations = engine()->backend()->activation_dtype_beside(dtype);
       EXPECT_LT(relative_error(found, std::span(logits).subspan(row * found.size(), found.size())),
-                kBound);
+                activations == DType::bf16 ? kBf16Bound : kBound);
     }
   }
 }

@@ -55,7 +55,10 @@ TEST(ModelTest, KeepsBf16FilesAsTheyAreUnlessAskedOtherwise) {
   EXPECT_EQ(narrow->dtype(), DType::bf16);
   EXPECT_EQ(wide->dtype(), DType::f32);
   EXPECT_LT(narrow->weight_bytes(), wide->weight_bytes());
-  EXPECT_LT(relative_error(logits_of(narrow), logits_of(wide)), 1e-5);
+  // A backend may compute in bf16 beside bf16 weights: some ulps of 2^-8 through three layers.
+  const bool computes_in_bf16 =
+      engine()->backend()->activation_dtype_beside(DType::bf16) == DType::bf16;
+  EXPECT_LT(relative_error(logits_of(narrow), logits_of(wide)), computes_in_bf16 ? 0.03 : 1e-5);
   options.dtype = DType::f16;
   EXPECT_THROW(Model::load(engine(), folder.path(), options), Error);
 }

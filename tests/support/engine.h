@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "runtime/base/error.h"
 #include "runtime/base/random.h"
 #include "runtime/generation/session.h"
 #include "runtime/model/model.h"
@@ -16,15 +19,42 @@
 
 namespace okapi::test {
 
-/// One runtime for a test program: two threads, the backend and plugins of this build.
+/// The backend that tests of the engine run on: OKAPI_TEST_BACKEND, by default the CPU.
+inline std::string engine_backend() {
+  const char* const name = std::getenv("OKAPI_TEST_BACKEND");
+  return name != nullptr ? name : "cpu";
+}
+
+/// One runtime for a test program: two threads, the backend and plugins of this build. Where the
+/// backend that was asked for has no device, the program ends with the code that ctest takes for
+/// skipped.
 inline const std::shared_ptr<RuntimeContext>& engine() {
   static const std::shared_ptr<RuntimeContext> context = [] {
     RuntimeOptions options;
     options.n_threads = 2;
+    options.backend = engine_backend();
     options.module_path = OKAPI_BUILD_LIB "/okapi";
-    return RuntimeContext::create(std::move(options));
+    try {
+      return RuntimeContext::create(options);
+    } catch (const Error& e) {
+      if (e.code() != Code::unavailable || engine_backend() == "cpu") throw;
+      std::printf("skipped: %s\n", e.message().c_str());
+      std::fflush(stdout);
+      constexpr int kSkipped = 77;  // EngineTest.cmake tells ctest
+      std::_Exit(kSkipped);
+    }
   }();
   return context;
+}
+
+/// For comparisons with what was computed in f32: where a backend computes as its weights are kept,
+/// they are widened.
+inline ModelOptions computed_in_f32() {
+  ModelOptions options;
+  if (engine()->backend()->activation_dtype_beside(DType::bf16) != DType::f32) {
+    options.dtype = DType::f32;
+  }
+  return options;
 }
 
 /// config.json of a small Llama for Model::random: two layers, grouped-query heads, sharp

@@ -1,0 +1,58 @@
+// Causal attention over the paged cache: what the kernels are told, and which there are.
+//
+// Queries that share a kv head are stacked, query by query and within a query head by head, into
+// rows: row r of a sequence and kv head is query r / group, head kv_head * group + r % group.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "backends/cuda/kv_sequences.h"
+#include "backends/cuda/queue.h"
+
+namespace okapi::cuda {
+
+struct AttentionInput {
+  const void* queries;  ///< [T, ..], the query heads first in a row
+  int64_t query_stride;
+  void* out;
+  int64_t out_stride;
+  PageLayout layout;
+  SequenceTable table;
+  int32_t group;
+  int32_t n_sequences;
+};
+
+/// Keys per part where few queries meet many keys: as few as keep the device full, and at least two
+/// tiles. It depends on the sequence and the model alone, so that a result does not depend on what
+/// else is in the batch.
+__host__ __device__ inline int part_keys(int n_keys, int n_kv_heads) {
+  constexpr int kLeast = 128;
+  constexpr int kMost = 1024;
+  constexpr int kWantedBlocks = 264;  // two for each multiprocessor of the largest devices
+  int keys = kLeast;
+  while (keys < kMost && int64_t{n_keys} * n_kv_heads > int64_t{kWantedBlocks} * keys) keys *= 2;
+  return keys;
+}
+
+/// What parts leave for the merge: an output [d] and (largest score, sum) in powers of two, of slot
+/// ((sequence * n_kv_heads + kv_head) * n_parts + part) * n_rows + row.
+struct AttentionParts {
+  float* outputs;
+  float2* states;
+  uint32_t* arrivals;  ///< per sequence, kv head and block of rows; 0 between calls
+  int32_t n_parts;     ///< per sequence; 1: kernels write the output themselves
+  int32_t n_rows;      ///< room for rows of a sequence and kv head
+};
+
+/// bf16, head_dim a multiple of 8, whole prompts.
+void launch_prefill_attention(Queue& queue, const AttentionInput& input, int64_t most_rows);
+/// bf16, head_dim a multiple of 8, few queries per sequence.
+void launch_few_attention(Queue& queue, const AttentionInput& input, const AttentionParts& parts,
+                          int64_t most_rows);
+/// Any even head_dim up to 256, f32 or bf16.
+void launch_generic_attention(Queue& queue, const AttentionInput& input, DType dtype,
+                              const AttentionParts& parts, int64_t most_rows);
+void launch_attention_merge(Queue& queue, const AttentionInput& input, DType dtype,
+                            const AttentionParts& parts);
+
+}  // namespace okapi::cuda

@@ -1,0 +1,63 @@
+// Attention by cuDNN, the only file that sees it. Built with cudnn-frontend's headers, otherwise
+// this says that it was not; the library itself is opened at run time.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <tuple>
+
+namespace okapi::cuda {
+
+/// Queries [n_queries, H, D] and outputs with rows `.._stride` elements apart; keys and values with
+/// heads `head_stride` and tokens `key_stride` elements apart, all bf16. Query i sees the keys up
+/// to n_keys - n_queries + i.
+struct AttentionShape {
+  int64_t n_queries = 0;
+  int64_t n_keys = 0;
+  int64_t n_heads = 0;
+  int64_t n_kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t query_stride = 0;
+  int64_t out_stride = 0;
+  int64_t head_stride = 0;
+  int64_t key_stride = 0;
+  float scale = 1;
+
+  auto key() const {
+    return std::tuple(n_queries, n_keys, n_heads, n_kv_heads, head_dim, query_stride, out_stride,
+                      head_stride, key_stride, scale);
+  }
+};
+
+/// Safe from several threads.
+class Cudnn {
+ public:
+  /// Throws BackendError with the reason if there is none.
+  Cudnn();
+  ~Cudnn();
+  Cudnn(const Cudnn&) = delete;
+  Cudnn& operator=(const Cudnn&) = delete;
+
+  std::string version() const;
+
+  /// Bytes of workspace for this shape; -1 where the library has no kernel for it.
+  int64_t workspace_bytes(const AttentionShape& shape);
+  void attend(const AttentionShape& shape, const void* queries, const void* keys,
+              const void* values, void* out, void* workspace, cudaStream_t stream);
+
+ private:
+  struct Plan;
+
+  Plan& plan(const AttentionShape& shape);
+
+  void* handle_ = nullptr;
+  std::mutex mutex_;
+  std::map<decltype(AttentionShape().key()), std::unique_ptr<Plan>> plans_;
+};
+
+}  // namespace okapi::cuda

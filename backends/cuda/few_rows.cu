@@ -1,0 +1,330 @@
+// The weight is read once from device memory and goes to the tensor cores as it comes: 16 weight
+// rows are the rows of the matrix instruction, and the tokens its columns. The eight warps of a
+// block divide K among them, in a fixed pattern, and their sums are added in the order of the
+// warps. Every thread copies the pieces it will use itself into a ring in shared memory, several
+// steps ahead, so that the stream of loads never waits for a barrier, nor stops between one set of
+// rows and the next. (Registers as the ring were slower: the few scoreboards of a warp make it wait
+// for the youngest loads with the oldest.)
+#include "backends/cuda/few_rows.h"
+
+#include <algorithm>
+
+#include "backends/cuda/checks.h"
+#include "backends/cuda/device.cuh"
+#include "backends/cuda/gate.cuh"
+#include "backends/cuda/mma.cuh"
+
+namespace okapi::cuda {
+
+namespace {
+
+constexpr int kRows = 16;     // of a matrix instruction
+constexpr int kUnitRows = 8;  // blocks share the rows out in units of so many
+constexpr int kWarpsPerBlock = 8;
+constexpr int kThreads = kWarpsPerBlock * kWarp;
+constexpr int kStep = 64;  // of K per warp and step: two pieces of eight per thread and row
+constexpr int kPieces = 4;
+constexpr int kStages = 4;
+constexpr size_t kRingBytes = size_t{kStages} * kPieces * kThreads * sizeof(uint4);
+constexpr size_t kMostTokenBytes = size_t{36} << 10;  // so that two blocks fit side by side
+
+struct Arguments {
+  const Bf16* w;
+  const Bf16* x;
+  void* out;
+  Bf16* rows;
+  Bf16* residual;
+  const float* gain;
+  int64_t x_stride;
+  int64_t out_stride;
+  int64_t rows_stride;
+  int64_t residual_stride;
+  int32_t n;
+  int32_t k;
+  int32_t m;
+  float epsilon;
+};
+
+/// Rows in shared memory are 16 bytes longer than they need be, against bank conflicts.
+__host__ __device__ inline int shared_row(int k) { return k + 8; }
+size_t token_bytes(int64_t m, int64_t k) {
+  return static_cast<size_t>(m) * static_cast<size_t>(shared_row(static_cast<int>(k))) *
+         sizeof(Bf16);
+}
+
+/// Brings the rows to shared memory, normed or gated on the way as rms_norm.cu and swiglu.cu do it,
+/// to the bit. The first block also leaves them in memory.
+template <RowsFrom kFrom>
+__device__ inline void make_rows(const Arguments& a, Bf16* to, float* reduction) {
+  const int row_length = shared_row(a.k);
+  for (int token = 0; token < a.m; ++token) {
+    const Bf16* const x = a.x + token * a.x_stride;
+    Bf16* const kept = a.rows + token * a.rows_stride;
+    if constexpr (kFrom == RowsFrom::norm) {
+      constexpr int kHeld = static_cast<int>(kMostNormedColumns) / (kThreads * 8);
+      Eight held[kHeld];
+      float squares = 0;
+#pragma unroll
+      for (int j = 0; j < kHeld; ++j) {
+        const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
+        if (i >= a.k) continue;
+        held[j] = load_eight(x + i);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) squares += held[j].at[e] * held[j].at[e];
+      }
+      const float scale =
+          rsqrtf(block_sum(squares, reduction) / static_cast<float>(a.k) + a.epsilon);
+#pragma unroll
+      for (int j = 0; j < kHeld; ++j) {
+        const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
+        if (i >= a.k) continue;
+        const Eight gain = load_eight(a.gain + i);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) held[j].at[e] *= scale * gain.at[e];
+        store_eight(to + token * row_length + i, held[j]);
+        if (blockIdx.x == 0) store_eight(kept + i, held[j]);
+      }
+    } else {
+      for (int i = static_cast<int>(threadIdx.x) * 8; i < a.k; i += kThreads * 8) {
+        Eight values = load_eight(x + i);
+        if constexpr (kFrom == RowsFrom::gate) {
+          const Eight up = load_eight(x + a.k + i);
+#pragma unroll
+          for (int e = 0; e < 8; ++e) values.at[e] = silu(values.at[e]) * up.at[e];
+          if (blockIdx.x == 0) store_eight(kept + i, values);
+        }
+        store_eight(to + token * row_length + i, values);
+      }
+    }
+  }
+}
+
+/// The order of K within a step is free as long as both operands have the same: thread t of a group
+/// of four takes elements 8t .. 8t + 7 of each 32, so that every piece is 16 bytes.
+template <int kColumns, bool kShared, RowsFrom kFrom, typename Out>
+__global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
+  constexpr int kTiles = kColumns / 8;
+  extern __shared__ __align__(16) unsigned char memory[];
+  __shared__ float sums[2][kWarpsPerBlock][kRows][kColumns + 1];
+  auto* const ring = reinterpret_cast<uint4*>(memory) + threadIdx.x;
+  auto* const rows = reinterpret_cast<Bf16*>(memory + kRingBytes);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const int n_units = (a.n + kUnitRows - 1) / kUnitRows;
+  const int first_unit = static_cast<int>(int64_t{n_units} * blockIdx.x / gridDim.x);
+  const int end_unit = static_cast<int>(int64_t{n_units} * (blockIdx.x + 1) / gridDim.x);
+  const int n_steps = (a.k + kStep * kWarpsPerBlock - 1) / (kStep * kWarpsPerBlock);
+
+  // What is to be copied next: a step of K for two units of rows. Every step is committed, also
+  // past the end, so that the count of what is still out is right.
+  int load_unit = first_unit;
+  int load_step = 0;
+  int load_stage = 0;
+  const auto load = [&] {
+    if (load_unit < end_unit) {
+      const int row = load_unit * kUnitRows + g;
+      const bool has_upper = row < a.n;
+      const bool has_lower = load_unit + 1 < end_unit && row + kUnitRows < a.n;
+      const int at = (load_step * kWarpsPerBlock + warp) * kStep + t * 8;
+      const Bf16* const upper = a.w + int64_t{has_upper ? row : 0} * a.k;
+      const Bf16* const lower = a.w + int64_t{has_lower ? row + kUnitRows : 0} * a.k;
+      uint4* const to = ring + load_stage * kPieces * kThreads;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int column = at + half * 32;
+        const bool is_there = column < a.k;
+        copy_async(to + (2 * half) * kThreads, upper + (is_there ? column : 0),
+                   is_there && has_upper);
+        copy_async(to + (2 * half + 1) * kThreads, lower + (is_there ? column : 0),
+                   is_there && has_lower);
+      }
+      load_stage = (load_stage + 1) % kStages;
+      if (++load_step == n_steps) {
+        load_step = 0;
+        load_unit += 2;
+      }
+    }
+    commit_copies();
+  };
+
+  // Weights never change: the first are on their way before the kernel that makes x has finished.
+#pragma unroll
+  for (int stage = 0; stage + 1 < kStages; ++stage) load();
+  wait_for_previous_kernel();
+  if constexpr (kShared) {
+    make_rows<kFrom>(a, rows, &sums[0][0][0][0]);
+    __syncthreads();
+  }
+
+  int stage = 0;
+  int parity = 0;
+  for (int unit = first_unit; unit < end_unit; unit += 2) {
+    float accumulated[kTiles][4] = {};
+    for (int step = 0; step < n_steps; ++step) {
+      wait_for_copies<kStages - 2>();
+      const uint4* const from = ring + stage * kPieces * kThreads;
+      uint4 piece[kPieces];
+#pragma unroll
+      for (int i = 0; i < kPieces; ++i) piece[i] = from[i * kThreads];
+      stage = (stage + 1) % kStages;
+      load();  // into the stage used up in the step before
+      const int at = (step * kWarpsPerBlock + warp) * kStep + t * 8;
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const uint4 u = piece[2 * half];
+        const uint4 l = piece[2 * half + 1];
+        const int column = at + half * 32;
+#pragma unroll
+        for (int tile = 0; tile < kTiles; ++tile) {
+          const int token = tile * 8 + g;
+          uint4 v = {0, 0, 0, 0};
+          if (token < a.m && column < a.k) {
+            v = *reinterpret_cast<const uint4*>(kShared ? rows + token * shared_row(a.k) + column
+                                                        : a.x + token * a.x_stride + column);
+          }
+          mma_bf16(accumulated[tile], u.x, l.x, u.y, l.y, v.x, v.y);
+          mma_bf16(accumulated[tile], u.z, l.z, u.w, l.w, v.z, v.w);
+        }
+      }
+    }
+
+    auto& own = sums[parity];
+    parity ^= 1;  // the other half may still be read
+#pragma unroll
+    for (int tile = 0; tile < kTiles; ++tile) {
+      own[warp][g][tile * 8 + 2 * t] = accumulated[tile][0];
+      own[warp][g][tile * 8 + 2 * t + 1] = accumulated[tile][1];
+      own[warp][g + 8][tile * 8 + 2 * t] = accumulated[tile][2];
+      own[warp][g + 8][tile * 8 + 2 * t + 1] = accumulated[tile][3];
+    }
+    __syncthreads();
+    const int n_rows = min(kRows, min(end_unit * kUnitRows, a.n) - unit * kUnitRows);
+    for (int i = static_cast<int>(threadIdx.x); i < kRows * a.m; i += kThreads) {
+      const int row = i % kRows;
+      const int token = i / kRows;
+      const int column = unit * kUnitRows + row;
+      if (row >= n_rows) continue;
+      float sum = 0;
+#pragma unroll
+      for (int other = 0; other < kWarpsPerBlock; ++other) sum += own[other][row][token];
+      const Out result = from_float<Out>(sum);
+      static_cast<Out*>(a.out)[token * a.out_stride + column] = result;
+      if (a.residual != nullptr) {
+        Bf16* const at = a.residual + token * a.residual_stride + column;
+        *at = from_float<Bf16>(to_float(*at) + to_float(result));
+      }
+    }
+  }
+}
+
+/// Any sizes, alignments and dtypes: one warp per weight row, whose lanes divide K.
+template <typename X, typename W, typename Out>
+__global__ void any_few_rows_kernel(const W* w, const X* x, Out* out, int64_t n, int64_t k, int m,
+                                    int64_t x_stride, int64_t out_stride) {
+  constexpr int kTokensAtOnce = 8;
+  wait_for_previous_kernel();
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int64_t row = blockIdx.x * int64_t{blockDim.x / kWarp} + threadIdx.x / kWarp;
+  if (row >= n) return;
+  const W* const weights = w + row * k;
+  for (int first = 0; first < m; first += kTokensAtOnce) {
+    float sums[kTokensAtOnce] = {};
+    for (int64_t i = lane; i < k; i += kWarp) {
+      const float weight = to_float(weights[i]);
+#pragma unroll
+      for (int j = 0; j < kTokensAtOnce; ++j) {
+        if (first + j < m) sums[j] += weight * to_float(x[(first + j) * x_stride + i]);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < kTokensAtOnce; ++j) {
+      if (first + j >= m) break;
+      const float sum = warp_sum(sums[j]);
+      if (lane == 0) out[(first + j) * out_stride + row] = from_float<Out>(sum);
+    }
+  }
+}
+
+template <typename Out>
+void launch_fast(Queue& queue, const FewRowsProduct& p, int n_processors) {
+  const int64_t m = p.out.shape[0];
+  const int64_t n = p.out.shape[1];
+  Arguments a = {};
+  a.w = static_cast<const Bf16*>(p.w);
+  a.x = static_cast<const Bf16*>(p.x.data);
+  a.out = p.out.data;
+  a.rows = static_cast<Bf16*>(p.rows.data);
+  a.residual = static_cast<Bf16*>(p.residual.data);
+  a.gain = static_cast<const float*>(p.gain);
+  a.x_stride = p.x.strides[0];
+  a.out_stride = p.out.strides[0];
+  a.rows_stride = p.rows.strides[0];
+  a.residual_stride = p.residual.strides[0];
+  a.n = static_cast<int32_t>(n);
+  a.k = static_cast<int32_t>(p.k);
+  a.m = static_cast<int32_t>(m);
+  a.epsilon = p.epsilon;
+
+  // As many blocks as the device holds at once; they share the rows out evenly.
+  const int64_t n_units = (n + kUnitRows - 1) / kUnitRows;
+  const auto grid = static_cast<unsigned>(std::min<int64_t>(2 * n_processors, n_units));
+  const size_t shared = token_bytes(m, p.k);
+  const bool is_shared = m <= 8 && shared <= kMostTokenBytes;
+  auto* kernel = &few_rows_kernel<8, false, RowsFrom::tensor, Out>;
+  if (is_shared) kernel = &few_rows_kernel<8, true, RowsFrom::tensor, Out>;
+  if (m > 8) kernel = &few_rows_kernel<16, false, RowsFrom::tensor, Out>;
+  if (m > 16) kernel = &few_rows_kernel<32, false, RowsFrom::tensor, Out>;
+  if (p.from == RowsFrom::norm) kernel = &few_rows_kernel<8, true, RowsFrom::norm, Out>;
+  if (p.from == RowsFrom::gate) kernel = &few_rows_kernel<8, true, RowsFrom::gate, Out>;
+  queue.launch(kernel, grid, kThreads, kRingBytes + (is_shared ? shared : 0), a);
+}
+
+template <typename X, typename W>
+void launch_any(Queue& queue, const FewRowsProduct& p) {
+  constexpr int64_t kWarps = 4;
+  const int64_t n = p.out.shape[1];
+  const auto run = [&](auto* to) {
+    queue.launch(any_few_rows_kernel<X, W, std::decay_t<decltype(*to)>>,
+                 static_cast<unsigned>((n + kWarps - 1) / kWarps), kWarps * kWarp, 0,
+                 static_cast<const W*>(p.w), static_cast<const X*>(p.x.data), to, n, p.k,
+                 static_cast<int>(p.x.shape[0]), p.x.strides[0], p.out.strides[0]);
+  };
+  if (p.out.dtype == DType::bf16) {
+    run(static_cast<Bf16*>(p.out.data));
+  } else {
+    run(static_cast<float*>(p.out.data));
+  }
+}
+
+}  // namespace
+
+bool takes_tensor_cores(const FewRowsProduct& p) {
+  return p.x.dtype == DType::bf16 && p.weight_dtype == DType::bf16 && p.k % 8 == 0 &&
+         is_aligned(p.x) && reinterpret_cast<uintptr_t>(p.w) % 16 == 0;
+}
+
+bool fits_fused(int64_t m, int64_t k) {
+  return m <= kMostFusedRows && token_bytes(m, k) <= kMostTokenBytes;
+}
+
+void multiply_few_rows(Queue& queue, const FewRowsProduct& p, int n_processors) {
+  if (takes_tensor_cores(p)) {
+    if (p.out.dtype == DType::bf16) {
+      launch_fast<Bf16>(queue, p, n_processors);
+    } else {
+      launch_fast<float>(queue, p, n_processors);
+    }
+  } else if (p.x.dtype == DType::bf16 && p.weight_dtype == DType::bf16) {
+    launch_any<Bf16, Bf16>(queue, p);
+  } else if (p.x.dtype == DType::bf16) {
+    launch_any<Bf16, float>(queue, p);
+  } else if (p.weight_dtype == DType::bf16) {
+    launch_any<float, Bf16>(queue, p);
+  } else {
+    launch_any<float, float>(queue, p);
+  }
+}
+
+}  // namespace okapi::cuda

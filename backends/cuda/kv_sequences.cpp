@@ -1,0 +1,139 @@
+#include "backends/cuda/kv_sequences.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "backends/cuda/checks.h"
+
+namespace okapi::cuda {
+
+namespace {
+
+/// A table may hold more rows than are needed, never fewer.
+void check_rotation(const std::string& what, const RotaryView& rotation, int64_t rows,
+                    int64_t pairs) {
+  if (rotation.empty()) return;
+  for (const ConstTensorView* const table : {&rotation.cos, &rotation.sin}) {
+    if (table->rank != 2 || table->shape[0] < rows || table->shape[1] != pairs || table->empty() ||
+        table->dtype != DType::f32 || table->strides[1] != 1) {
+      throw BackendError(what + ": wanted f32 [" + std::to_string(rows) + ", " +
+                         std::to_string(pairs) + "], found " + shape_text(*table));
+    }
+  }
+}
+
+// A list of pages takes room for a multiple of this, so that a sequence that grows by a page does
+// not move what lies behind it, and a captured graph stays good for a while.
+constexpr int64_t kPageStep = 64;
+
+SequenceRow row_of(const KvSequence& sequence) {
+  SequenceRow row = {};
+  const auto table = [](const ConstTensorView& view, const float*& data, int32_t& stride) {
+    data = static_cast<const float*>(view.data);
+    stride = static_cast<int32_t>(view.strides[0]);
+  };
+  table(sequence.query_rotation.cos, row.query_cos, row.query_cos_stride);
+  table(sequence.query_rotation.sin, row.query_sin, row.query_sin_stride);
+  table(sequence.key_rotation.cos, row.key_cos, row.key_cos_stride);
+  table(sequence.key_rotation.sin, row.key_sin, row.key_sin_stride);
+  row.first_row = sequence.first_row;
+  row.n_tokens = static_cast<int32_t>(sequence.n_tokens);
+  row.n_cached = static_cast<int32_t>(sequence.n_cached);
+  row.keys_are_raw = sequence.keys_are_raw && !sequence.key_rotation.empty() ? 1 : 0;
+  row.score_scale = sequence.score_scale;
+  return row;
+}
+
+}  // namespace
+
+PageLayout page_layout(const KvLayout& layout, int64_t layer) {
+  PageLayout result = {};
+  result.layer_offset = static_cast<int64_t>(layout.layer_bytes()) * layer;
+  result.half_bytes = static_cast<int64_t>(layout.half_bytes());
+  result.page_tokens = static_cast<int32_t>(layout.page_tokens);
+  result.n_kv_heads = static_cast<int32_t>(layout.n_kv_heads);
+  result.head_dim = static_cast<int32_t>(layout.head_dim);
+  result.element_bytes = static_cast<int32_t>(size_of(layout.dtype));
+  return result;
+}
+
+SequenceTable SequenceTables::stage(Queue& queue, std::span<const KvSequence* const> sequences) {
+  int64_t n_addresses = 0;
+  for (const KvSequence* sequence : sequences) {
+    n_addresses += (sequence->n_pages + kPageStep - 1) / kPageStep * kPageStep;
+  }
+  const size_t row_bytes = sequences.size() * sizeof(SequenceRow);
+  const size_t page_bytes = static_cast<size_t>(n_addresses) * sizeof(void*);
+  bytes_.assign(row_bytes + page_bytes, std::byte{0});
+
+  std::byte* row_at = bytes_.data();
+  std::byte* page_at = bytes_.data() + row_bytes;
+  int64_t first_page = 0;
+  for (const KvSequence* sequence : sequences) {
+    SequenceRow row = row_of(*sequence);
+    row.first_page = first_page;
+    std::memcpy(row_at, &row, sizeof(row));
+    row_at += sizeof(row);
+    std::memcpy(page_at, sequence->pages, static_cast<size_t>(sequence->n_pages) * sizeof(void*));
+    const int64_t n_room = (sequence->n_pages + kPageStep - 1) / kPageStep * kPageStep;
+    page_at += static_cast<size_t>(n_room) * sizeof(void*);
+    first_page += n_room;
+  }
+
+  const auto table = [row_bytes](const std::byte* device) {
+    return SequenceTable{reinterpret_cast<const SequenceRow*>(device),
+                         reinterpret_cast<const std::byte* const*>(device + row_bytes)};
+  };
+  for (const Kept& kept : kept_) {
+    if (kept.epoch == queue.epoch() && kept.bytes == bytes_) return table(kept.device);
+  }
+  Kept& kept = kept_[next_];
+  next_ = (next_ + 1) % kKept;
+  kept.device = static_cast<const std::byte*>(queue.stage(bytes_.data(), bytes_.size()));
+  kept.epoch = queue.epoch();  // after staging, which may have begun a new one
+  kept.bytes = bytes_;
+  return table(kept.device);
+}
+
+void check_sequences(const char* what, int64_t n_rows, int64_t n_heads, const KvLayout& layout,
+                     DType activations, int64_t layer, std::span<const KvSequence> sequences) {
+  const std::string name = what;
+  if (layout.dtype != activations) {
+    throw BackendError(name + ": the cache must have the dtype of the activations");
+  }
+  if (layout.n_kv_heads < 1 || n_heads < 1 || n_heads % layout.n_kv_heads != 0) {
+    throw BackendError(name + ": " + std::to_string(layout.n_kv_heads) +
+                       " key/value heads do not divide " + std::to_string(n_heads) + " heads");
+  }
+  constexpr int64_t kMostHeadDim = 256;
+  if (layout.head_dim < 2 || layout.head_dim % 2 != 0 || layout.head_dim > kMostHeadDim) {
+    throw BackendError(name + ": head_dim must be even and at most 256, found " +
+                       std::to_string(layout.head_dim));
+  }
+  if (layout.page_tokens < 1) throw BackendError(name + ": page_tokens must be positive");
+  if (layer < 0 || layer >= layout.n_layers) {
+    throw BackendError(name + ": layer " + std::to_string(layer) + " of " +
+                       std::to_string(layout.n_layers));
+  }
+  for (const KvSequence& sequence : sequences) {
+    if (sequence.n_tokens < 1 || sequence.n_cached < 0 || sequence.first_row < 0 ||
+        sequence.first_row + sequence.n_tokens > n_rows) {
+      throw BackendError(name + ": a sequence of rows " + std::to_string(sequence.first_row) +
+                         " to " + std::to_string(sequence.first_row + sequence.n_tokens) + " of " +
+                         std::to_string(n_rows));
+    }
+    const int64_t n_keys = sequence.n_cached + sequence.n_tokens;
+    if (sequence.n_pages < (n_keys + layout.page_tokens - 1) / layout.page_tokens) {
+      throw BackendError(name + ": " + std::to_string(sequence.n_pages) + " pages of " +
+                         std::to_string(layout.page_tokens) + " tokens do not hold " +
+                         std::to_string(n_keys));
+    }
+    const int64_t pairs = layout.head_dim / 2;
+    check_rotation(name + ": query_rotation", sequence.query_rotation, sequence.n_tokens, pairs);
+    check_rotation(name + ": key_rotation", sequence.key_rotation,
+                   sequence.keys_are_raw ? n_keys : sequence.n_tokens, pairs);
+  }
+}
+
+}  // namespace okapi::cuda

@@ -1,0 +1,169 @@
+// Matrix products with a weight.
+//
+//   few rows                   own kernels, bound by reading the weight once (few_rows.cu)
+//   more, one dtype            cuBLASLt, bf16 or f32, sums in f32
+//   more, two dtypes           as f32: what is bf16 is widened first. Slow, and nobody's usual
+//   path.
+#include <algorithm>
+
+#include "backends/cuda/checks.h"
+#include "backends/cuda/cuda_backend.h"
+#include "backends/cuda/device.cuh"
+#include "backends/cuda/few_rows.h"
+
+namespace okapi::cuda {
+
+namespace {
+
+template <typename From, typename To>
+__global__ void convert_kernel(const From* from, To* to, int64_t columns, int64_t from_stride,
+                               int64_t to_stride) {
+  wait_for_previous_kernel();
+  const From* const source = from + blockIdx.x * from_stride;
+  To* const target = to + blockIdx.x * to_stride;
+  for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) {
+    target[i] = from_float<To>(to_float(source[i]));
+  }
+}
+
+template <typename From, typename To>
+void convert(Queue& queue, const void* from, int64_t from_stride, void* to, int64_t to_stride,
+             int64_t rows, int64_t columns) {
+  constexpr int kThreads = 256;
+  queue.launch(convert_kernel<From, To>, static_cast<unsigned>(rows), kThreads, 0,
+               static_cast<const From*>(from), static_cast<To*>(to), columns, from_stride,
+               to_stride);
+}
+
+int common_alignment(const void* x, const void* w, const void* out, const Product& product) {
+  const auto in = static_cast<int64_t>(size_of(product.in));
+  const auto to = static_cast<int64_t>(size_of(product.out));
+  const uintptr_t all =
+      reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(w) |
+      reinterpret_cast<uintptr_t>(out) | static_cast<uintptr_t>(product.ldx * in) |
+      static_cast<uintptr_t>(product.ldw * in) | static_cast<uintptr_t>(product.ldo * to) | 16U;
+  return static_cast<int>(all & (~all + 1));  // the lowest bit that any of them has
+}
+
+}  // namespace
+
+void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t begin, int64_t end,
+                          TensorView out) {
+  const int64_t m = x.shape[0];
+  const int64_t k = weight.columns;
+  const int64_t n = end - begin;
+  const auto* w = static_cast<const std::byte*>(weight.data()) +
+                  static_cast<size_t>(begin * k) * size_of(weight.dtype);
+  if (m <= kFewRows) {
+    FewRowsProduct few;
+    few.x = x;
+    few.w = w;
+    few.weight_dtype = weight.dtype;
+    few.k = k;
+    few.out = out;
+    multiply_few_rows(queue_, few, shared_->n_processors);
+    return;
+  }
+  // Views of one row have no stride to speak of.
+  Product product{m, n, k, x.strides[0], k, out.strides[0], x.dtype, out.dtype};
+  const void* from = x.data;
+  const void* rows = w;
+  void* to = out.data;
+  const bool goes_as_it_is =
+      x.dtype == weight.dtype && !(x.dtype == DType::f32 && out.dtype == DType::bf16);
+  if (!goes_as_it_is) {
+    product.in = DType::f32;
+    if (x.dtype == DType::bf16) {
+      void* const wide = scratch(converted_x_, static_cast<size_t>(m * k) * sizeof(float));
+      convert<Bf16, float>(queue_, from, product.ldx, wide, k, m, k);
+      from = wide;
+      product.ldx = k;
+    }
+    if (weight.dtype == DType::bf16) {
+      void* const wide = scratch(converted_weight_, static_cast<size_t>(n * k) * sizeof(float));
+      convert<Bf16, float>(queue_, rows, k, wide, k, n, k);
+      rows = wide;
+    }
+    if (out.dtype == DType::bf16) {
+      to = scratch(converted_out_, static_cast<size_t>(m * n) * sizeof(float));
+      product.out = DType::f32;
+      product.ldo = n;
+    }
+  }
+  product.alignment = common_alignment(from, rows, to, product);
+  void* const workspace = scratch(blas_workspace_, Blas::kWorkspaceBytes);
+  shared_->blas.multiply(product, from, rows, to, workspace, queue_.stream());
+  if (to != out.data) convert<float, Bf16>(queue_, to, n, out.data, out.strides[0], m, n);
+}
+
+void CudaStream::linear(ConstTensorView x, const PreparedWeight& weight, TensorView out) {
+  const CudaWeight& w = cuda_weight(weight);
+  const int64_t m = x.shape[0];
+  check_matrix(x, m, w.columns, "linear: x");
+  check_matrix(out, m, w.rows, "linear: out");
+  if (m == 0 || w.rows == 0) return;
+  const CurrentDevice current(shared_->device);
+  if (m > kMostFusedRows || x.dtype != DType::bf16) {
+    begin(m);
+    multiply(x, w, 0, w.rows, out);
+    return;
+  }
+
+  // Decoding: what waits to be multiplied is taken in, and the product itself waits for what may be
+  // done with its result.
+  FewRowsProduct product;
+  if (waiting_rows_ && waiting_rows_->rows.data == x.data && waiting_rows_->k == w.columns &&
+      waiting_rows_->rows.shape[0] == m && waiting_rows_->rows.strides[0] == x.strides[0]) {
+    product = *waiting_rows_;
+  }
+  product.w = w.data();
+  product.weight_dtype = w.dtype;
+  product.k = w.columns;
+  product.out = out;
+  if (product.from == RowsFrom::tensor || !takes_tensor_cores(product)) {
+    product = FewRowsProduct();
+    product.x = x;
+    product.w = w.data();
+    product.weight_dtype = w.dtype;
+    product.k = w.columns;
+    product.out = out;
+  } else {
+    waiting_rows_.reset();
+  }
+  begin(m);
+  if (takes_tensor_cores(product)) {
+    waiting_product_ = product;
+  } else {
+    multiply_few_rows(queue_, product, shared_->n_processors);
+  }
+}
+
+void CudaStream::settle() {
+  if (waiting_product_) {
+    const FewRowsProduct product = *waiting_product_;
+    waiting_product_.reset();
+    multiply_few_rows(queue_, product, shared_->n_processors);
+  }
+  if (waiting_rows_) {
+    const FewRowsProduct rows = *waiting_rows_;
+    waiting_rows_.reset();
+    if (rows.from == RowsFrom::gate) {
+      gate_now(rows.x, rows.rows);
+    } else {
+      const TensorView residual(const_cast<void*>(rows.x.data), rows.x.dtype,
+                                {rows.x.shape[0], rows.x.shape[1]});
+      TensorView strided = residual;
+      strided.strides[0] = rows.x.strides[0];
+      norm_now(strided, {}, ConstTensorView(rows.gain, DType::f32, {rows.k}), rows.epsilon,
+               rows.rows);
+    }
+  }
+}
+
+void CudaStream::begin(int64_t n_rows) {
+  settle();
+  stored_rows_.qkv = nullptr;
+  queue_.begin(n_rows);
+}
+
+}  // namespace okapi::cuda

@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""okapi's CUDA backend against the ceilings of its device, and against transformers: one Markdown table.
+
+    python3 scripts/bench/measure_gpu.py --okapi build/cuda/bin/okapi --out backends/cuda/MEASURED.md
+
+Every figure of a shape is taken in one run of `okapi bench`, which measures the ceilings too; transformers
+(sdpa attention, inference mode, logits of the last token only) runs right after it on the same device. Weights
+are random: speed does not depend on their values, but for zeros.
+"""
+
+import argparse
+import datetime
+import json
+import subprocess
+import sys
+import time
+
+SHAPES = {
+    "tinyllama-1.1b": dict(prefills=[8192, 32768], depths=[2048], batch=(16, 4096), config=dict(
+        num_hidden_layers=22, hidden_size=2048, num_attention_heads=32, num_key_value_heads=4,
+        intermediate_size=5632, vocab_size=32000)),
+    "llama2-7b": dict(prefills=[2048, 8192, 16384, 32768], depths=[2048, 16384], batch=(16, 4096), config=dict(
+        num_hidden_layers=32, hidden_size=4096, num_attention_heads=32, num_key_value_heads=32,
+        intermediate_size=11008, vocab_size=32000)),
+    "llama2-13b": dict(prefills=[2048, 16384], depths=[2048], batch=None, config=dict(
+        num_hidden_layers=40, hidden_size=5120, num_attention_heads=40, num_key_value_heads=40,
+        intermediate_size=13824, vocab_size=32000)),
+}
+DECODED_TOKENS = 16  # as okapi bench has it
+
+
+def okapi_figures(okapi, shape, rounds):
+    plan = SHAPES[shape]
+    command = [okapi, "bench", "--backend", "cuda", "--dtype", "bf16", "--shape", shape, "--rounds", str(rounds),
+               "--tokens", "2048", "--product", "8192", "8192", "8192", "--json",
+               "--prefills", *map(str, plan["prefills"]), "--depths", *map(str, plan["depths"])]
+    if plan["batch"]:
+        command += ["--batch", str(plan["batch"][0]), "--batch-depth", str(plan["batch"][1])]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def transformers_figures(shape, rounds):
+    """Tokens per second by prefill length and by decode depth; nothing where it is not installed."""
+    try:
+        import torch
+        import transformers
+    except ImportError:
+        return None
+    plan = SHAPES[shape]
+    longest = max(plan["prefills"] + plan["depths"]) + DECODED_TOKENS + 4
+    config = transformers.LlamaConfig(**plan["config"], max_position_embeddings=longest, tie_word_embeddings=False,
+                                      attn_implementation="sdpa")
+    with torch.device("cuda"), torch.inference_mode():
+        torch.set_default_dtype(torch.bfloat16)
+        model = transformers.LlamaForCausalLM(config).eval()
+        torch.set_default_dtype(torch.float32)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.02)
+
+        def seconds_of(body):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            body()
+            torch.cuda.synchronize()
+            return time.perf_counter() - start
+
+        figures = {"versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
+                   "prefill": {}, "decode": {}}
+        for length in plan["prefills"]:
+            ids = torch.randint(0, config.vocab_size, (1, length))
+            best = min(seconds_of(lambda: model(ids, use_cache=True, logits_to_keep=1)) for _ in range(rounds + 1))
+            figures["prefill"][length] = length / best
+        for depth in plan["depths"]:
+            ids = torch.randint(0, config.vocab_size, (1, depth))
+            cache = transformers.DynamicCache()
+            model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            step = lambda: model(ids[:, :1], past_key_values=cache, use_cache=True, logits_to_keep=1)
+            step(), step()
+            figures["decode"][depth] = DECODED_TOKENS / seconds_of(lambda: [step() for _ in range(DECODED_TOKENS)])
+        del model
+    torch.cuda.empty_cache()
+    return figures
+
+
+def rows_of(shape, report, other):
+    result = report["results"][0]
+
+    def row(what, rate, fraction, rival):
+        beside = f"{rival:,.0f} | {rate / rival:.2f}" if rival else "- | -"
+        return f"| {shape} | {what} | {rate:,.0f} | {fraction * 100:.0f} % | {beside} |"
+
+    rows = []
+    for prefill in result["prefills"]:
+        n = prefill["n_tokens"]
+        rows.append(row(f"prefill of {n}", prefill["tokens_per_s"], prefill["fraction"],
+                        other and other["prefill"].get(n)))
+    for depth in result["depths"]:
+        n = depth["depth"]
+        rows.append(row(f"decode at {n}", depth["decode_tokens_per_s"], depth["decode_fraction"],
+                        other and other["decode"].get(n)))
+    if "batch" in result:
+        batch = result["batch"]
+        rows.append(row(f"decode of {batch['n_sessions']} at {batch['depth']}", batch["tokens_per_s"],
+                        batch["fraction"], None))
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--okapi", default="build/cuda/bin/okapi")
+    parser.add_argument("--out", default="backends/cuda/MEASURED.md")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="the smallest shape only")
+    parser.add_argument("--without-transformers", action="store_true")
+    arguments = parser.parse_args()
+    shapes = list(SHAPES)[:1] if arguments.quick else arguments.shapes
+
+    rows = []
+    ceilings = []
+    about = {}
+    versions = "transformers not installed"
+    for shape in shapes:
+        print(f"measure_gpu: {shape}", file=sys.stderr, flush=True)
+        about = okapi_figures(arguments.okapi, shape, arguments.rounds)
+        other = None if arguments.without_transformers else transformers_figures(shape, arguments.rounds)
+        if other:
+            versions = other["versions"]
+        found = about["results"][0]["ceilings"]
+        ceilings.append(f"{found['matmul_flops_per_s'] * 1e-12:.0f} TFLOP/s and "
+                        f"{found['bandwidth_bytes_per_s'] * 1e-12:.2f} TB/s ({shape})")
+        rows += rows_of(shape, about, other)
+
+    runtime = about["runtime"]
+    text = f"""# Measured
+
+{datetime.date.today().isoformat()}, {runtime['device']}; okapi {about['okapi']}; {versions}.
+bf16, random weights, tokens per second. Prefill is set against a bf16 product of 8192 x 8192 x 8192, decode (weights
+and cached keys and values read once per step) against the rate at which memory is read; both measured in the same
+run: {'; '.join(ceilings)}. Written by `scripts/gpu-check`.
+
+| shape | what | okapi | of the ceiling | transformers | ratio |
+|---|---|---|---|---|---|
+""" + "\n".join(rows) + "\n"
+    with open(arguments.out, "w", encoding="utf-8") as file:
+        file.write(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
