@@ -23,9 +23,11 @@ struct LinesResult {
 };
 
 /// Generates 8 tokens for every `stride`-th prompt of at most `longest` tokens, several at a time.
-/// `answers` is one setting of answers.*.json. Under `follow` the scheme sees the tokens so far.
+/// `answers` is one setting of answers.*.json. `by_length_seen`: the scheme depends on the length,
+/// and transformers remembered the longest input.
 LinesResult check_lines(const std::shared_ptr<const Model>& model, const Json& answers,
-                        const std::string& spec, bool follow, int64_t longest, size_t stride);
+                        const std::string& spec, bool by_length_seen, int64_t longest,
+                        size_t stride);
 
 /// okapi's words for a setting's rope.
 std::string lines_spec(const Json& rope);

@@ -16,9 +16,9 @@ void expect_all_lines(const std::filesystem::path& folder, const std::string& an
   const auto model = Model::load(engine(), folder, computed_in_f32());
   const Json settings = golden_json(answers_file);
   for (const auto& [name, answers] : settings.items()) {
-    const bool follow = answers.at("rope").at("rope_type") == "dynamic";
+    const bool by_length_seen = answers.at("rope").at("rope_type") == "dynamic";
     const LinesResult result =
-        check_lines(model, answers, lines_spec(answers.at("rope")), follow, 2000, 1);
+        check_lines(model, answers, lines_spec(answers.at("rope")), by_length_seen, 2000, 1);
     EXPECT_EQ(result.n_different, 0) << name << ": " << result.first_difference;
 
     int n_correct = 0;
@@ -44,9 +44,9 @@ TEST(LinesFull, Bf16KeepsTheAccuracies) {
   const auto model = Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m");
   const Json settings = golden_json("lines/answers.base.json");
   for (const auto& [name, answers] : settings.items()) {
-    const bool follow = answers.at("rope").at("rope_type") == "dynamic";
+    const bool by_length_seen = answers.at("rope").at("rope_type") == "dynamic";
     const LinesResult result =
-        check_lines(model, answers, lines_spec(answers.at("rope")), follow, 2000, 1);
+        check_lines(model, answers, lines_spec(answers.at("rope")), by_length_seen, 2000, 1);
     for (const auto& [length, more] : result.more_correct) {
       EXPECT_LE(std::abs(more), 2) << name << " at " << length;
       std::printf("bf16 %s at %d: %+d\n", name.c_str(), static_cast<int>(length), more);

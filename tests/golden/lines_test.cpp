@@ -15,12 +15,12 @@ TEST_P(Lines, GreedyTokensAreThoseOfTransformers) {
   static const auto model =
       Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m", computed_in_f32());
   const Json answers = golden_json("lines/answers.base.json").at(GetParam());
-  const bool follow = answers.at("rope").at("rope_type") == "dynamic";
-  // Under follow each token costs a pass over the whole prompt.
-  const int64_t longest = follow ? 768 : 2000;
-  const size_t stride = follow ? 12 : 8;
+  const bool by_length_seen = answers.at("rope").at("rope_type") == "dynamic";
+  // Where the length grows each token costs a pass over the whole prompt.
+  const int64_t longest = by_length_seen ? 768 : 2000;
+  const size_t stride = by_length_seen ? 12 : 8;
   const LinesResult result =
-      check_lines(model, answers, lines_spec(answers.at("rope")), follow, longest, stride);
+      check_lines(model, answers, lines_spec(answers.at("rope")), by_length_seen, longest, stride);
   EXPECT_GE(result.n_checked, 5);
   EXPECT_EQ(result.n_different, 0) << result.first_difference;
 }
