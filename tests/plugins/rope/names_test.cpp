@@ -13,9 +13,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The one place that writes specs: what a checkpoint's configuration says, as okapi's plugins name
-// it.
+// Where a checkpoint's configuration is mapped to okapi's plugins, and back.
 constexpr const char* kMapping = "runtime/model/rope_from_config.cpp";
+constexpr const char* kMappingBack = "runtime/model/rope_to_config.cpp";
+
+/// A word that is a scheme's name and something else too.
+bool is_another_word(const std::string& file, const std::string& name) {
+  return file == "runtime/training/trainer_config.cpp" && name == "linear";  // of learning rates
+}
 
 /// What stands between double quotes in the code of a file, comments left out.
 std::string quoted_text(const fs::path& file) {
@@ -48,10 +53,11 @@ TEST(SchemeNamesTest, OccurNowhereInTheEngineOrTheCApi) {
       const std::string suffix = entry.path().extension();
       if (suffix != ".cpp" && suffix != ".h") continue;
       const std::string file = fs::relative(entry.path(), root);
-      if (file == kMapping) continue;
+      if (file == kMapping || file == kMappingBack) continue;
       ++n_files;
       const std::string text = quoted_text(entry.path());
       for (const std::string& name : names) {
+        if (is_another_word(file, name)) continue;
         EXPECT_FALSE(std::regex_search(text, std::regex("[\" |]" + name + "[\":]")))
             << file << " names the scheme " << name;
       }
