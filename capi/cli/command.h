@@ -88,6 +88,7 @@ void add_rope(CLI::App& app, int* exit_code);
 void add_plugins(CLI::App& app, int* exit_code);
 void add_info(CLI::App& app, int* exit_code);
 void add_data(CLI::App& app, int* exit_code);
+void add_train(CLI::App& app, int* exit_code);
 void add_bench(CLI::App& app, int* exit_code);
 
 }  // namespace okapi::cli

@@ -67,6 +67,7 @@ int run(int argc, char** argv) {
   add_plugins(app, &exit_code);
   add_info(app, &exit_code);
   add_data(app, &exit_code);
+  add_train(app, &exit_code);
   add_bench(app, &exit_code);
   try {
     check_subcommand(app, argc, argv);

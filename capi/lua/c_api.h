@@ -57,6 +57,7 @@ inline Failure invalid(std::string message, std::string field = {}) {
 
 inline void unref(okapi_cancel* object) { okapi_cancel_unref(object); }
 inline void unref(okapi_dataset* object) { okapi_dataset_unref(object); }
+inline void unref(okapi_trainer* object) { okapi_trainer_unref(object); }
 inline void unref(okapi_evaluation* object) { okapi_evaluation_unref(object); }
 inline void unref(okapi_model* object) { okapi_model_unref(object); }
 inline void unref(okapi_results* object) { okapi_results_unref(object); }

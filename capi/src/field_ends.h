@@ -9,6 +9,7 @@
 #include <okapi/runtime.h>
 #include <okapi/session.h>
 #include <okapi/tokens.h>
+#include <okapi/trainer.h>
 
 #include "capi/src/options.h"
 
@@ -115,6 +116,23 @@ struct FieldEnds<okapi_run_options> {
   using T = okapi_run_options;
   static constexpr uint32_t kEnds[] = {OKAPI_END(struct_size), OKAPI_END(reserved),
                                        OKAPI_END(progress), OKAPI_END(progress_user_data),
+                                       OKAPI_END(cancel)};
+};
+
+template <>
+struct FieldEnds<okapi_trainer_options> {
+  using T = okapi_trainer_options;
+  static constexpr uint32_t kEnds[] = {OKAPI_END(struct_size),        OKAPI_END(resume),
+                                       OKAPI_END(reserved),           OKAPI_END(progress),
+                                       OKAPI_END(progress_user_data), OKAPI_END(cancel)};
+};
+
+template <>
+struct FieldEnds<okapi_train_options> {
+  using T = okapi_train_options;
+  static constexpr uint32_t kEnds[] = {OKAPI_END(struct_size), OKAPI_END(reserved),
+                                       OKAPI_END(progress),    OKAPI_END(progress_user_data),
+                                       OKAPI_END(metrics),     OKAPI_END(metrics_user_data),
                                        OKAPI_END(cancel)};
 };
 

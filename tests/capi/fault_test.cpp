@@ -183,6 +183,18 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_evaluation_run),
       OKAPI_ENTRY(okapi_evaluation_report),
       OKAPI_ENTRY(okapi_evaluation_describe),
+
+      OKAPI_ENTRY(okapi_trainer_open),
+      OKAPI_ENTRY(okapi_trainer_ref),
+      OKAPI_ENTRY(okapi_trainer_unref),
+      OKAPI_ENTRY(okapi_trainer_step),
+      OKAPI_ENTRY(okapi_trainer_run),
+      OKAPI_ENTRY(okapi_trainer_evaluate),
+      OKAPI_ENTRY(okapi_trainer_save),
+      OKAPI_ENTRY(okapi_trainer_metrics),
+      OKAPI_ENTRY(okapi_trainer_export),
+      OKAPI_ENTRY(okapi_trainer_describe),
+      OKAPI_ENTRY(okapi_trainer_plan),
   };
   return all;
 }

@@ -86,6 +86,23 @@ FIELD(okapi_tokens_options, progress, 16, 8);
 FIELD(okapi_tokens_options, progress_user_data, 24, 8);
 FIELD(okapi_tokens_options, cancel, 32, 8);
 
+/* trainer.h */
+SIZE(okapi_trainer_options, 32);
+FIELD(okapi_trainer_options, struct_size, 0, 4);
+FIELD(okapi_trainer_options, resume, 4, 1);
+FIELD(okapi_trainer_options, reserved, 5, 3);
+FIELD(okapi_trainer_options, progress, 8, 8);
+FIELD(okapi_trainer_options, progress_user_data, 16, 8);
+FIELD(okapi_trainer_options, cancel, 24, 8);
+SIZE(okapi_train_options, 48);
+FIELD(okapi_train_options, struct_size, 0, 4);
+FIELD(okapi_train_options, reserved, 4, 4);
+FIELD(okapi_train_options, progress, 8, 8);
+FIELD(okapi_train_options, progress_user_data, 16, 8);
+FIELD(okapi_train_options, metrics, 24, 8);
+FIELD(okapi_train_options, metrics_user_data, 32, 8);
+FIELD(okapi_train_options, cancel, 40, 8);
+
 /* results.h */
 SIZE(okapi_results_options, 8);
 FIELD(okapi_results_options, struct_size, 0, 4);
@@ -175,5 +192,7 @@ int main(void) {
   CHECK_INIT(okapi_results_options, OKAPI_RESULTS_OPTIONS_INIT, reserved);
   CHECK_INIT(okapi_evaluation_options, OKAPI_EVALUATION_OPTIONS_INIT, max_samples);
   CHECK_INIT(okapi_run_options, OKAPI_RUN_OPTIONS_INIT, cancel);
+  CHECK_INIT(okapi_trainer_options, OKAPI_TRAINER_OPTIONS_INIT, cancel);
+  CHECK_INIT(okapi_train_options, OKAPI_TRAIN_OPTIONS_INIT, cancel);
   return n_wrong == 0 ? 0 : 1;
 }

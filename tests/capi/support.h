@@ -31,6 +31,7 @@ using RopePtr = std::unique_ptr<okapi_rope, Unref<okapi_rope_unref>>;
 using RuntimePtr = std::unique_ptr<okapi_runtime, Unref<okapi_runtime_unref>>;
 using SessionPtr = std::unique_ptr<okapi_session, Unref<okapi_session_unref>>;
 using TaskPtr = std::unique_ptr<okapi_task, Unref<okapi_task_unref>>;
+using TrainerPtr = std::unique_ptr<okapi_trainer, Unref<okapi_trainer_unref>>;
 using TokenizerPtr = std::unique_ptr<okapi_tokenizer, Unref<okapi_tokenizer_unref>>;
 
 /// What a call said: run one with `call([&](okapi_error** error) { return okapi_x(..., error); })`.

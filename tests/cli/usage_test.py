@@ -2,7 +2,8 @@
 
 from command import CommandTest, MODEL, main, run
 
-SUBCOMMANDS = ["run", "repl", "generate", "logits", "eval", "results", "rope", "plugins", "info", "data", "bench"]
+SUBCOMMANDS = ["run", "repl", "generate", "logits", "eval", "results", "rope", "plugins", "info", "data", "train",
+               "bench"]
 NESTED = [["results", "show"], ["results", "export"], ["rope", "list"], ["rope", "explain"],
           ["data", "prepare"], ["data", "info"], ["plugins", "list"], ["plugins", "info"], ["plugins", "check"]]
 

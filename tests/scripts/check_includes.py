@@ -34,7 +34,7 @@ ALLOWED = {
 WRAPPED = [
     ("oneDNN", r"(oneapi/)?dnnl", ["backends/cpu"]),
     ("CUDA", r"cuda|cublas|cudnn|nccl|cub/|mma\.h", ["backends/cuda"]),
-    ("yaml-cpp", r"yaml-cpp/", ["runtime/config"]),
+    ("yaml-cpp", r"yaml-cpp/", ["capi/cli"]),
     ("sentencepiece", r"sentencepiece", ["runtime/tokenizer"]),
     ("SQLite", r"sqlite3", ["runtime/results"]),
     ("libelf", r"(libelf|gelf|elf)(\.h|/)", ["runtime/plugin_host"]),

@@ -17,6 +17,7 @@
 #include <okapi/task.h>
 #include <okapi/tokenizer.h>
 #include <okapi/tokens.h>
+#include <okapi/trainer.h>
 #include <okapi/version.h>
 
 #endif

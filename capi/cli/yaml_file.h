@@ -1,0 +1,15 @@
+// Configurations in YAML, as the JSON that the library reads. JSON is YAML too.
+#pragma once
+
+#include <string>
+
+#include "capi/cli/command.h"
+
+namespace okapi::cli {
+
+/// The one document of a file. Plain scalars are null, true, false, numbers or text as YAML's core
+/// schema says; quoted ones are text. Throws naming file and line on what is no YAML, on a key that
+/// comes twice and on a key that is no text.
+Json read_yaml_file(const std::string& path);
+
+}  // namespace okapi::cli

@@ -1,0 +1,155 @@
+#include <okapi/trainer.h>
+
+#include <functional>
+
+#include "tests/capi/fixture.h"
+
+using namespace okapi::test;
+
+namespace {
+
+constexpr int64_t kSteps = 3;
+
+struct Heard {
+  std::vector<int32_t> kinds;
+  std::vector<okapi::Json> metrics;
+  okapi_cancel* cancel_at_first = nullptr;
+};
+
+void hear(int32_t kind, const char* json, void* user_data) {
+  auto* heard = static_cast<Heard*>(user_data);
+  heard->kinds.push_back(kind);
+  heard->metrics.push_back(okapi::Json::parse(json));
+  if (heard->cancel_at_first != nullptr) okapi_cancel_request(heard->cancel_at_first);
+}
+
+class TrainerTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::filesystem::create_directory(folder_.path() / "model");
+    write_model(folder_.path() / "model");
+  }
+
+  okapi::Json config() const {
+    return {{"model", (folder_.path() / "model").string()},
+            {"steps", kSteps},
+            {"optimizer", {{"learning_rate", 1e-3}}},
+            {"batch", {{"sequences", 2}}},
+            {"checkpoint", {{"folder", (folder_.path() / "run").string()}}},
+            {"data",
+             {{"dataset", "lines"},
+              {"params", {{"training", true}, {"style", "compact"}, {"length", 120}}},
+              {"length", 120},
+              {"holdout", 2}}}};
+  }
+
+  Outcome open(const okapi::Json& config, TrainerPtr* trainer, uint8_t resume = 0) {
+    okapi_trainer_options options = OKAPI_TRAINER_OPTIONS_INIT;
+    options.resume = resume;
+    okapi_trainer* made = nullptr;
+    Outcome outcome = call([&](okapi_error** error) {
+      return okapi_trainer_open(runtime_.get(), config.dump().c_str(), &options, &made, error);
+    });
+    trainer->reset(made);
+    return outcome;
+  }
+
+  static Outcome run(const TrainerPtr& trainer, int64_t until, Heard* heard,
+                     okapi_cancel* cancel = nullptr) {
+    okapi_train_options options = OKAPI_TRAIN_OPTIONS_INIT;
+    options.metrics = hear;
+    options.metrics_user_data = heard;
+    options.cancel = cancel;
+    return call([&](okapi_error** error) {
+      return okapi_trainer_run(trainer.get(), until, &options, error);
+    });
+  }
+
+  static okapi::Json metrics(const TrainerPtr& trainer) {
+    return json_of([&](char* buffer, size_t capacity, size_t* needed, okapi_error** error) {
+      return okapi_trainer_metrics(trainer.get(), buffer, capacity, needed, error);
+    });
+  }
+
+  TemporaryFolder folder_;
+  RuntimePtr runtime_ = make_runtime();
+};
+
+}  // namespace
+
+TEST_F(TrainerTest, RunsTellsAndExports) {
+  TrainerPtr trainer;
+  const Outcome opened = open(config(), &trainer);
+  ASSERT_EQ(opened.status, OKAPI_OK) << opened.message();
+  EXPECT_EQ(metrics(trainer), okapi::Json::object());
+
+  Heard heard;
+  EXPECT_EQ(run(trainer, -1, &heard).status, OKAPI_OK);
+  EXPECT_EQ(heard.kinds, (std::vector<int32_t>{OKAPI_METRICS_STEP, OKAPI_METRICS_STEP,
+                                               OKAPI_METRICS_STEP, OKAPI_METRICS_CHECKPOINT}));
+  EXPECT_EQ(heard.metrics[2], metrics(trainer)["step"]);
+  EXPECT_EQ(heard.metrics[2]["step"], kSteps);
+  EXPECT_GT(heard.metrics[0]["loss"], 0.0);
+  EXPECT_TRUE(std::filesystem::exists(metrics(trainer)["checkpoint"]["path"].get<std::string>()));
+
+  EXPECT_EQ(
+      call([&](okapi_error** error) { return okapi_trainer_step(trainer.get(), error); }).status,
+      OKAPI_OUT_OF_RANGE);
+  EXPECT_EQ(call([&](okapi_error** error) {
+              return okapi_trainer_evaluate(trainer.get(), error);
+            }).status,
+            OKAPI_OK);
+  EXPECT_GT(metrics(trainer)["evaluation"]["loss"], 0.0);
+
+  const std::string out = (folder_.path() / "out").string();
+  EXPECT_EQ(call([&](okapi_error** error) {
+              return okapi_trainer_export(trainer.get(), out.c_str(), 0, error);
+            }).status,
+            OKAPI_OK);
+  EXPECT_NE(open_model(runtime_.get(), out), nullptr);
+}
+
+TEST_F(TrainerTest, CancelledItSavesAndResumes) {
+  TrainerPtr trainer;
+  ASSERT_EQ(open(config(), &trainer).status, OKAPI_OK);
+  okapi_cancel* cancel = nullptr;
+  ASSERT_EQ(okapi_cancel_create(&cancel, nullptr), OKAPI_OK);
+  Heard heard;
+  heard.cancel_at_first = cancel;
+  EXPECT_EQ(run(trainer, -1, &heard, cancel).status, OKAPI_CANCELLED);
+  EXPECT_EQ(heard.kinds, (std::vector<int32_t>{OKAPI_METRICS_STEP, OKAPI_METRICS_CHECKPOINT}));
+  okapi_cancel_unref(cancel);
+  trainer.reset();
+
+  EXPECT_EQ(open(config(), &trainer).status, OKAPI_ALREADY_EXISTS);
+  ASSERT_EQ(open(config(), &trainer, 1).status, OKAPI_OK);
+  Heard rest;
+  EXPECT_EQ(run(trainer, -1, &rest).status, OKAPI_OK);
+  EXPECT_EQ(rest.metrics.at(0)["step"], 2);
+}
+
+TEST_F(TrainerTest, WrongConfigurationsNameTheKey) {
+  TrainerPtr trainer;
+  okapi::Json wrong = config();
+  wrong["optimizer"]["learning_rat"] = 1;
+  const Outcome unknown = open(wrong, &trainer);
+  EXPECT_EQ(unknown.status, OKAPI_INVALID_ARGUMENT);
+  EXPECT_THAT(unknown.message(), testing::HasSubstr("learning_rat"));
+  wrong = config();
+  wrong["model"] = "no/such/model";
+  EXPECT_EQ(open(wrong, &trainer).status, OKAPI_NOT_FOUND);
+  EXPECT_EQ(call([&](okapi_error** error) {
+              return okapi_trainer_open(runtime_.get(), "{", nullptr, nullptr, error);
+            }).status,
+            OKAPI_INVALID_ARGUMENT);
+}
+
+TEST_F(TrainerTest, APlanAllocatesNothingAndSaysWhatFits) {
+  const okapi::Json plan =
+      json_of([&](char* buffer, size_t capacity, size_t* needed, okapi_error** error) {
+        return okapi_trainer_plan(runtime_.get(), config().dump().c_str(), buffer, capacity, needed,
+                                  error);
+      });
+  EXPECT_EQ(plan["fits"], true);
+  EXPECT_NE(plan["text"], "");
+}

@@ -1,0 +1,51 @@
+"""okapi train: a YAML configuration, planned, run, interrupted by its end, resumed, exported."""
+
+import json
+import os
+
+from command import CommandTest, MODEL, main
+
+CONFIG = """
+model: {model}
+steps: {steps}
+optimizer: {{learning_rate: 1e-4}}
+batch: {{sequences: 2}}
+checkpoint: {{folder: {folder}, every: 2}}
+data:
+  dataset: lines
+  params: {{training: true, style: compact, length: 128}}
+  length: 128
+"""
+
+
+class TrainTest(CommandTest):
+    def config(self, name="train.yaml", steps=3, extra=""):
+        return self.path(name, CONFIG.format(model=MODEL, steps=steps, folder=self.path("run")) + extra)
+
+    def test_a_run_saves_exports_and_goes_on(self):
+        tuned = self.path("tuned")
+        text = self.succeeds("train", self.config(), "--export", tuned)
+        self.assertIn("step 2: saved", text)
+        self.assertIn("step 3: loss", text)
+        self.assertTrue(os.path.exists(os.path.join(tuned, "model.safetensors")))
+        self.succeeds("info", tuned)
+        self.fails(1, "run", "train", self.config())  # it holds checkpoints
+        done = self.json_of("train", self.config(), "--resume", "--json")
+        self.assertNotIn("step", done)  # nothing was left to do
+
+    def test_a_plan_says_what_it_takes(self):
+        plan = self.json_of("train", self.config(), "--plan", "--json")
+        self.assertTrue(plan["fits"])
+        self.assertFalse(os.path.exists(self.path("run")))
+        self.assertNotEqual(self.succeeds("train", self.config(), "--plan"), "")
+
+    def test_mistakes_are_named(self):
+        self.fails(1, "optimiser", "train", self.config(extra="optimiser: {}\n"))
+        self.fails(1, "twice", "train", self.config(extra="steps: 4\n"))
+        broken = self.path("broken.yaml", "model: [1, 2\nsteps: 3\n")
+        self.fails(1, "broken.yaml:", "train", broken)
+        self.fails(1, "no/such.yaml", "train", "no/such.yaml")
+
+
+if __name__ == "__main__":
+    main()
