@@ -112,7 +112,7 @@ int train(const TrainArguments& arguments) {
 void add_train(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("train", "Trains a model or an adapter");
   command->footer(
-      "CONFIG is YAML (or JSON); runtime/training/README.md has its keys. Ctrl-C saves.\n"
+      "CONFIG is YAML (or JSON); runtime/training/trainer_config.h has its keys. Ctrl-C saves.\n"
       "\n"
       "Examples:\n"
       "  okapi train extend.yaml --plan\n"

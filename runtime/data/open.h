@@ -28,11 +28,10 @@
 //                    "none".
 //   eos              true: after each text (default false). A chat's answers always end with it.
 //   system           system text of conversations (default: Vicuna's).
-//   shuffle          false: always in the order of the documents (default true: each epoch its
-//   own). holdout          records kept for validation: a number of them, or a share below 1
-//   (default 0).
-//                    Which ones depends on split_seed alone. Of an endless dataset: its first
-//                    records.
+//   shuffle          false: always in the order of the documents (default true: each epoch in
+//                    an order of its own).
+//   holdout          records kept for validation: a number of them, or a share below 1 (default
+//                    0). Which ones depends on split_seed alone. Of an endless dataset: its first.
 //   holdout_windows  most windows of them (default: all), drawn under split_seed.
 //   split_seed       default 24301.
 //   max_memory       bytes that the tokens of a dataset that ends may take (default 2^32).

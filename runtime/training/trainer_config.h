@@ -11,28 +11,26 @@
 //               tokenizer alone read from the folder. deviation: config.json's initializer_range;
 //               scale_residual: o_proj and down_proj are drawn smaller by sqrt(2 n_layers)
 //   seed        0                     of everything drawn: weights, adapters, dropout, positions
-//   steps       required              optimizer steps in all; or `epochs` (a number), over a
-//   dataset
-//                                     that ends
+//   steps       required              optimizer steps in all; or `epochs`, a number, where the
+//                                     dataset ends
 //   rope        {"train": "", "eval": "", "length": 0, "schedule": []}
 //     train     ""                    a rope's text; "": that of the folder's config.json
-//     eval      ""                    the one evaluated with and written to checkpoints; "": as
-//     train length    0                     declared length of ropes that depend on it; 0:
-//     batch.length schedule  [{"scheme": "xpos", "parameter": "scale_base", "from": 8192, "to":
-//     128, "by": 8,
-//                 "every": 1}]        after each `every` steps the value moves by `by` towards `to`
+//     eval      ""                    evaluated with and written to checkpoints; "": as `train`
+//     length    0                     declared length of ropes that depend on it; 0: batch.length
+//     schedule  [{"scheme": "xpos", "parameter": "scale_base", "from": 8192, "to": 128,
+//                 "by": 8, "every": 1}]
+//                                     after each `every` steps the value moves by `by` towards `to`
 //               [{"scheme": "linear", "parameter": "scale", "at": [[0, 1], [500, 2], [900, 4]]}]
 //                                     from each step on, the value beside it; before the first one
 //                                     the parameter is what `train` says
 //   parameters  {"train": ["all"], "groups": []}
 //     train     words and patterns    all: every tensor of the model; lora: the adapter; norm;
-//     embed
-//               (embedding and output); anything else is a pattern over tensor names in which *
-//               and ? stand for any characters. Default: lora if there is one, else all
+//                                     embed: embedding and output. Anything else is a pattern over
+//                                     tensor names in which * and ? stand for any characters.
+//                                     Default: lora if there is one, else all
 //     groups    [{"match": ["norm"], "learning_rate_factor": 1, "weight_decay": 0}]
 //                                     options of the tensors that match; the first match counts
-//   lora        absent                {"rank": 8, "alpha": 16, "dropout": 0, "targets": [all
-//   seven],
+//   lora        absent                {"rank": 8, "alpha": 16, "dropout": 0, "targets": all seven,
 //                                     "from": "folder"}; `from`: start with a peft folder, whose
 //                                     rank, alpha and targets then hold
 //   optimizer   {"learning_rate": required, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8,
