@@ -196,9 +196,23 @@ okapi_status okapi_trainer_plan(okapi_runtime* runtime, const char* config, char
                                 size_t capacity, size_t* needed, okapi_error** error) {
   return guard(__func__, error, [&] {
     require(runtime, "runtime");
-    const okapi::TrainingPlan plan = okapi::plan_training(runtime->context, config_of(config));
-    okapi::Json json = plan.json();
-    json["text"] = plan.text();
-    copy_json(json, buffer, capacity, needed);
+    // A plan looks at free memory and measures a rate, so that no two are alike: who asked for the
+    // size gets the text that was measured.
+    thread_local struct {
+      const okapi_runtime* runtime = nullptr;
+      std::string config;
+      okapi::Json plan;
+    } asked;
+    const okapi::TrainerConfig wanted = config_of(config);
+    if (asked.runtime != runtime || asked.config != config) {
+      asked.runtime = nullptr;
+      const okapi::TrainingPlan plan = okapi::plan_training(runtime->context, wanted);
+      asked.plan = plan.json();
+      asked.plan["text"] = plan.text();
+      asked.config = config;
+      asked.runtime = runtime;
+    }
+    copy_json(asked.plan, buffer, capacity, needed);
+    if (buffer != nullptr) asked.runtime = nullptr;
   });
 }

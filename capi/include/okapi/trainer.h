@@ -151,7 +151,8 @@ OKAPI_API okapi_status okapi_trainer_describe(const okapi_trainer* trainer, char
 
 /// What a run would take, before anything is allocated: memory by part, FLOPs, expected time, and
 /// if it does not fit by how much and what would make it fit. Measures the rate of products for
-/// about a second.
+/// about a second. A call that asks for the size plans; the next one of that thread with the same
+/// configuration, and with a buffer, copies that plan.
 ///
 /// @param buffer  gets a JSON object; its "text" is a table for people
 /// @note [thread-safe]
