@@ -85,11 +85,11 @@ std::vector<Task> make_tasks(const HeadLayout& heads, std::span<const TrainingSe
 }
 
 /// The scratch of one thread, cut up.
-struct Workspace {
+struct BackwardWorkspace {
   static constexpr int64_t kRows = kBackwardQueries;
   static int64_t floats_for(int64_t d) { return 5 * kRows * d + 2 * kRows + 2 * kRows * kTileKeys; }
 
-  Workspace(float* memory, int64_t d)
+  BackwardWorkspace(float* memory, int64_t d)
       : queries(memory),
         packed_queries(queries + kRows * d),
         out_gradient(packed_queries + kRows * d),
@@ -124,7 +124,7 @@ void pack(const float* rows, int64_t n_rows, int64_t d, int64_t width, float sca
 /// Up to kBackwardQueries queries of one head from `query` on; returns the lanes they are laid out
 /// in.
 int64_t load_queries(const Call& call, const Task& task, int64_t head, int64_t query, int64_t n,
-                     const Workspace& work) {
+                     const BackwardWorkspace& work) {
   constexpr float kNoWeight = 1e30F;  // a log-sum that leaves no weight to any key
   const int64_t d = call.heads.head_dim;
   const int64_t width = call.kernels.attention_lanes;
@@ -153,7 +153,7 @@ int64_t load_queries(const Call& call, const Task& task, int64_t head, int64_t q
 }
 
 void store_queries(const Call& call, const Task& task, int64_t head, int64_t query, int64_t n,
-                   const Workspace& work) {
+                   const BackwardWorkspace& work) {
   const int64_t d = call.heads.head_dim;
   const int64_t width = call.kernels.attention_lanes;
   for (int64_t lane = 0; lane < n; ++lane) {
@@ -169,7 +169,7 @@ void run_task(const Call& call, const Task& task, float* slots, float* memory) {
   const int64_t d = call.heads.head_dim;
   const int64_t group = call.heads.n_heads / call.heads.n_kv_heads;
   const int64_t n_rows = call.qkv.shape[0];
-  const Workspace work(memory, d);
+  const BackwardWorkspace work(memory, d);
   float* const key_gradient = slots + task.slot;
   float* const value_gradient = key_gradient + task.query_end * d;
   std::fill_n(key_gradient, 2 * task.query_end * d, 0.0F);
@@ -250,7 +250,7 @@ void CpuStream::attention_backward(ConstTensorView qkv, const HeadLayout& heads,
   const std::vector<Task> tasks = make_tasks(heads, sequences, shared_->n_threads, &slot_floats);
   auto* const slots =
       scratch_.get<float>(ScratchUse::attention_parts, static_cast<size_t>(slot_floats));
-  const int64_t workspace_floats = Workspace::floats_for(d);
+  const int64_t workspace_floats = BackwardWorkspace::floats_for(d);
   auto* const workspaces = scratch_.get<float>(
       ScratchUse::attention, static_cast<size_t>(workspace_floats * shared_->n_threads));
 

@@ -15,8 +15,8 @@ namespace {
 constexpr float kNothingYet = -1e30F;  // a maximum below every score; see kMasked in the kernel
 
 /// The scratch of one thread, cut up.
-struct Workspace {
-  Workspace(float* memory, const AttentionSizes& sizes)
+struct TaskWorkspace {
+  TaskWorkspace(float* memory, const AttentionSizes& sizes)
       : queries(memory),
         output(queries + sizes.d * sizes.padded_lanes),
         maximum(output + sizes.d * sizes.padded_lanes),
@@ -160,7 +160,7 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
   const auto d = static_cast<int64_t>(sizes.d);
   const auto width = static_cast<int64_t>(sizes.width);
   const int64_t n_lanes = task.n_queries * call.group;
-  Workspace work(scratch, sizes);
+  TaskWorkspace work(scratch, sizes);
   if (task.n_parts > 1) {  // one block, which stays where the merge will look for it
     work.output = parts + sizes.part_floats() * static_cast<size_t>(task.slot);
     work.maximum = work.output + sizes.block_floats();

@@ -24,7 +24,7 @@ struct PrepareArguments {
   bool is_json = false;
 };
 
-struct InfoArguments {
+struct DataInfoArguments {
   RuntimeArguments runtime;
   std::string path;
   bool verify = false;
@@ -149,7 +149,7 @@ void add_prepare(CLI::App& data, int* exit_code) {
 void add_tokens_info(CLI::App& data, int* exit_code) {
   CLI::App* command = data.add_subcommand("info", "Shows what a file of tokens holds");
   command->footer("Example:\n  okapi data info corpus.tokens --verify");
-  auto arguments = std::make_shared<InfoArguments>();
+  auto arguments = std::make_shared<DataInfoArguments>();
   command->add_option("FILE", arguments->path, "file of tokens")->required()->type_name("FILE");
   command->add_flag("--verify", arguments->verify, "read all of it and compare its SHA-256");
   command->add_flag("--json", arguments->is_json, "as one JSON object");

@@ -38,9 +38,9 @@ void refuse_unread(const JsonFields& fields) {
   }
 }
 
-class Reader {
+class ConfigReader {
  public:
-  Reader(uint64_t seed, DataUse use) : seed_(seed), use_(use) {}
+  ConfigReader(uint64_t seed, DataUse use) : seed_(seed), use_(use) {}
 
   DataConfig read(JsonFields fields, Inherited inherited, bool is_entry) const {
     DataConfig config;
@@ -95,7 +95,7 @@ class Reader {
       JsonPlace place = fields.place();
       place.path = fields.path_of("mixture") + "[" + std::to_string(i) + "]";
       // A seed of its own, so that two entries of one dataset are not the same.
-      const Reader entry(Random(seed_, i).next(), use_);
+      const ConfigReader entry(Random(seed_, i).next(), use_);
       config.mixture.push_back(entry.read(JsonFields(entries[i], place), inherited, true));
     }
   }
@@ -163,7 +163,7 @@ class Reader {
 }  // namespace
 
 DataConfig read_data_config(const Json& json, uint64_t seed, DataUse use, const std::string& file) {
-  return Reader(seed, use).read(JsonFields(json, {"data", file}), {}, false);
+  return ConfigReader(seed, use).read(JsonFields(json, {"data", file}), {}, false);
 }
 
 }  // namespace okapi

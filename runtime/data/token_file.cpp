@@ -41,33 +41,34 @@ static_assert(sizeof(Footer) == 176);
 
 uint64_t padding(uint64_t n_bytes) { return (kAlignment - n_bytes % kAlignment) % kAlignment; }
 
-[[noreturn]] void fail(const std::string& path, const std::string& problem,
-                       const std::string& field = "tokens") {
+[[noreturn]] void refuse_tokens(const std::string& path, const std::string& problem,
+                                const std::string& field = "tokens") {
   throw Error(Code::data_loss, problem).in("data").field(field).at(path);
 }
 
 /// The parts of a mapped file, one after the other.
-class Reader {
+class ByteReader {
  public:
-  explicit Reader(const MappedFile& file) : file_(file), bytes_(file.bytes()) {
+  explicit ByteReader(const MappedFile& file) : file_(file), bytes_(file.bytes()) {
     Head head{};
     if (bytes_.size() < sizeof head + sizeof footer_)
-      fail(file.path(), "is no token file: too short");
+      refuse_tokens(file.path(), "is no token file: too short");
     std::memcpy(&head, bytes_.data(), sizeof head);
     if (std::memcmp(head.magic, kMagic, sizeof kMagic) != 0) {
-      fail(file.path(), "is no token file: it does not begin with OKAPITOK");
+      refuse_tokens(file.path(), "is no token file: it does not begin with OKAPITOK");
     }
     if (head.version != kVersion) {
-      fail(file.path(), "wanted version " + std::to_string(kVersion) + ", found " +
-                            std::to_string(head.version));
+      refuse_tokens(file.path(), "wanted version " + std::to_string(kVersion) + ", found " +
+                                     std::to_string(head.version));
     }
     if (head.token_bytes != 2 && head.token_bytes != 4) {
-      fail(file.path(), "wanted tokens of 2 or 4 bytes, found " + std::to_string(head.token_bytes));
+      refuse_tokens(file.path(),
+                    "wanted tokens of 2 or 4 bytes, found " + std::to_string(head.token_bytes));
     }
     token_bytes_ = head.token_bytes;
     std::memcpy(&footer_, bytes_.data() + bytes_.size() - sizeof footer_, sizeof footer_);
     if (std::memcmp(footer_.end, kEnd, sizeof kEnd) != 0) {
-      fail(file.path(), "is cut off: it does not end with OKAPIEND");
+      refuse_tokens(file.path(), "is cut off: it does not end with OKAPIEND");
     }
     check_size();
   }
@@ -90,18 +91,18 @@ class Reader {
     const uint64_t size = bytes_.size();
     for (const uint64_t n :
          {footer_.n_documents, footer_.n_tokens, footer_.n_ranges, footer_.json_bytes}) {
-      if (n > size) fail(file_.path(), "a count of the footer is larger than the file");
+      if (n > size) refuse_tokens(file_.path(), "a count of the footer is larger than the file");
     }
     const uint64_t tokens = footer_.n_tokens * token_bytes_;
     const uint64_t wanted =
         sizeof(Head) + tokens + padding(tokens) + (footer_.n_documents * 3 + 2) * sizeof(uint64_t) +
         footer_.n_ranges * sizeof(LearnedRange) + footer_.json_bytes + sizeof(Footer);
     if (wanted != size) {
-      fail(file_.path(), "wanted " + std::to_string(wanted) + " bytes by its footer, found " +
-                             std::to_string(size));
+      refuse_tokens(file_.path(), "wanted " + std::to_string(wanted) +
+                                      " bytes by its footer, found " + std::to_string(size));
     }
     if (footer_.vocab_size == 0 || footer_.vocab_size > INT32_MAX) {
-      fail(file_.path(), "vocab_size: found " + std::to_string(footer_.vocab_size));
+      refuse_tokens(file_.path(), "vocab_size: found " + std::to_string(footer_.vocab_size));
     }
   }
 
@@ -120,7 +121,7 @@ void check_index(const TokenStore::Parts& parts, const Footer& footer) {
     for (size_t i = 1; i < starts.size(); ++i) {
       holds = holds && (may_be_empty ? starts[i - 1] <= starts[i] : starts[i - 1] < starts[i]);
     }
-    if (!holds) fail(parts.name, "its index is damaged: places do not ascend");
+    if (!holds) refuse_tokens(parts.name, "its index is damaged: places do not ascend");
   };
   check_starts(parts.starts, footer.n_tokens, false);
   check_starts(parts.range_starts, footer.n_ranges, true);
@@ -129,13 +130,13 @@ void check_index(const TokenStore::Parts& parts, const Footer& footer) {
     for (uint64_t k = parts.range_starts[i]; k < parts.range_starts[i + 1]; ++k) {
       const LearnedRange& range = parts.ranges[k];
       if (range.begin < last || range.end <= range.begin) {
-        fail(parts.name, "its index is damaged: ranges do not ascend");
+        refuse_tokens(parts.name, "its index is damaged: ranges do not ascend");
       }
       last = range.end;
     }
     if (parts.records[i] < 0 ||
         last > std::max<uint64_t>(1, parts.starts[i + 1] - parts.starts[i])) {
-      fail(parts.name, "its index is damaged: a range leaves its document");
+      refuse_tokens(parts.name, "its index is damaged: a range leaves its document");
     }
   }
 }
@@ -186,7 +187,7 @@ void write_token_file(const std::filesystem::path& path, int32_t vocab_size,
 
 std::shared_ptr<const TokenStore> open_token_file(const std::filesystem::path& path) {
   const auto file = std::make_shared<const MappedFile>(MappedFile::open(path));
-  Reader reader(*file);
+  ByteReader reader(*file);
   const Footer& footer = reader.footer();
 
   TokenStore::Parts parts;
@@ -207,7 +208,7 @@ std::shared_ptr<const TokenStore> open_token_file(const std::filesystem::path& p
   hash.update(file->bytes().data() + index_begin, reader.at() - index_begin);
   hash.update(&footer, offsetof(Footer, index_sha256));
   if (hash.hex() != std::string_view(footer.index_sha256, sizeof footer.index_sha256)) {
-    fail(file->path(), "its index is damaged: the SHA-256 differs");
+    refuse_tokens(file->path(), "its index is damaged: the SHA-256 differs");
   }
   check_index(parts, footer);
   parts.description = parse_json({json.data(), json.size()}, {"data", file->path()});

@@ -10,7 +10,7 @@ namespace okapi {
 
 namespace {
 
-constexpr const char* kComponent = "device";
+constexpr const char* kDeviceComponent = "device";
 
 void check_name(const std::string& name) {
   const bool is_name = !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
@@ -21,7 +21,7 @@ void check_name(const std::string& name) {
               "backend: wanted a name of lower-case letters, digits and "
               "underscores such as \"cpu\", found \"" +
                   name + "\"")
-      .in(kComponent)
+      .in(kDeviceComponent)
       .field("backend");
 }
 
@@ -60,7 +60,7 @@ std::shared_ptr<Backend> open_backend(const std::string& name, const BackendOpti
     const std::filesystem::path file = directory / ("okapi_backend_" + name + ".so");
     try {
       std::shared_ptr<Backend> backend = create(load_entry(file), options);
-      logger.log(LogLevel::info, kComponent, "opened backend " + name,
+      logger.log(LogLevel::info, kDeviceComponent, "opened backend " + name,
                  {{"file", file.string()}, {"device", backend->device()}});
       return backend;
     } catch (const Error& e) {
@@ -70,7 +70,7 @@ std::shared_ptr<Backend> open_backend(const std::string& name, const BackendOpti
   }
   if (directories.empty()) tried = " no directory was given to look in";
   throw Error(code, "backend \"" + name + "\" could not be opened; tried:" + tried)
-      .in(kComponent)
+      .in(kDeviceComponent)
       .field("backend");
 }
 

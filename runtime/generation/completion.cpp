@@ -10,7 +10,7 @@ namespace okapi {
 
 namespace {
 
-Error bad_option(const char* field, const std::string& message) {
+Error bad_generate_option(const char* field, const std::string& message) {
   return Error(Code::invalid_argument, std::string(field) + ": " + message)
       .in("generate")
       .field(field);
@@ -21,18 +21,18 @@ bool is_among(const std::vector<int32_t>& ids, int32_t id) {
 }
 
 void check_options(const Model& model, const GenerateOptions& options) {
-  if (options.max_tokens < 1) throw bad_option("max_tokens", "must be at least 1");
+  if (options.max_tokens < 1) throw bad_generate_option("max_tokens", "must be at least 1");
   if (options.min_tokens < 0 || options.min_tokens > options.max_tokens) {
-    throw bad_option("min_tokens", "must be between 0 and max_tokens");
+    throw bad_generate_option("min_tokens", "must be between 0 and max_tokens");
   }
   for (const int32_t id : options.stop_ids) {
     if (id < 0 || id >= model.config().vocab_size) {
-      throw bad_option("stop_ids", std::to_string(id) + " is not in [0, " +
-                                       std::to_string(model.config().vocab_size) + ")");
+      throw bad_generate_option("stop_ids", std::to_string(id) + " is not in [0, " +
+                                                std::to_string(model.config().vocab_size) + ")");
     }
   }
   for (const std::string& text : options.stop_texts) {
-    if (text.empty()) throw bad_option("stop_texts", "one of them is empty");
+    if (text.empty()) throw bad_generate_option("stop_texts", "one of them is empty");
   }
   if (!options.stop_texts.empty() && !model.tokenizer()) {
     throw Error(Code::failed_precondition, "stop_texts: the model has no tokenizer")

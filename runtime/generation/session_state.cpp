@@ -13,7 +13,7 @@ namespace okapi {
 
 namespace {
 
-Error bad_option(const char* field, const std::string& message) {
+Error bad_session_option(const char* field, const std::string& message) {
   return Error(Code::invalid_argument, std::string(field) + ": " + message)
       .in("session")
       .field(field);
@@ -21,20 +21,22 @@ Error bad_option(const char* field, const std::string& message) {
 
 void check_options(const SessionOptions& options) {
   if (options.rope_length < kRopeLengthFollow) {
-    throw bad_option("rope_length", "must be a number of tokens, 0 (auto) or -1 (follow), not " +
-                                        std::to_string(options.rope_length));
+    throw bad_session_option("rope_length",
+                             "must be a number of tokens, 0 (auto) or -1 (follow), not " +
+                                 std::to_string(options.rope_length));
   }
   if (options.context_length < 0) {
-    throw bad_option("context_length",
-                     "must not be negative, and is " + std::to_string(options.context_length));
+    throw bad_session_option(
+        "context_length", "must not be negative, and is " + std::to_string(options.context_length));
   }
   if (options.prefill_chunk < 0) {
-    throw bad_option("prefill_chunk",
-                     "must not be negative, and is " + std::to_string(options.prefill_chunk));
+    throw bad_session_option(
+        "prefill_chunk", "must not be negative, and is " + std::to_string(options.prefill_chunk));
   }
   for (size_t i = 0; i < options.positions.size(); ++i) {
     if (!std::isfinite(options.positions[i])) {
-      throw bad_option("positions", "must be finite; number " + std::to_string(i) + " is not");
+      throw bad_session_option("positions",
+                               "must be finite; number " + std::to_string(i) + " is not");
     }
   }
 }
@@ -42,9 +44,9 @@ void check_options(const SessionOptions& options) {
 void check_rope_fits(const RopeGeometry& rope, const RopeGeometry& model) {
   const auto check = [](const char* what, double found, double wanted) {
     if (found != wanted) {
-      throw bad_option("rope", "was read against " + std::string(what) + " " +
-                                   std::to_string(found) + "; the model has " +
-                                   std::to_string(wanted));
+      throw bad_session_option("rope", "was read against " + std::string(what) + " " +
+                                           std::to_string(found) + "; the model has " +
+                                           std::to_string(wanted));
     }
   };
   check("head_dim", static_cast<double>(rope.head_dim), static_cast<double>(model.head_dim));
@@ -62,7 +64,7 @@ SessionState::SessionState(std::shared_ptr<const Model> model_of_session,
   check_options(options);
   check_rope_fits(rope->model_geometry(), model->rope_geometry());
   if (options.adapter && options.adapter->model() != model.get()) {
-    throw bad_option("adapter", "was attached to another model");
+    throw bad_session_option("adapter", "was attached to another model");
   }
   if (!options.positions.empty()) {
     positions = std::make_shared<const std::vector<double>>(std::move(options.positions));

@@ -14,7 +14,7 @@ namespace okapi {
 
 namespace {
 
-constexpr const char* kComponent = "adapter";
+constexpr const char* kAdapterComponent = "adapter";
 constexpr const char* kConfigFile = "adapter_config.json";
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
 
@@ -55,7 +55,7 @@ const std::vector<std::pair<const char*, Json>>& refused_unless() {
 
 [[noreturn]] void refuse(Code code, const std::filesystem::path& file, const std::string& field,
                          const std::string& problem) {
-  throw Error(code, field + ": " + problem).in(kComponent).field(field).at(file.string());
+  throw Error(code, field + ": " + problem).in(kAdapterComponent).field(field).at(file.string());
 }
 
 std::optional<Projection> projection_named(const std::string& name) {
@@ -110,12 +110,8 @@ HostTensor read_matrix(const SafetensorsFile& file, const std::string& name, int
   if (!file.has(name)) refuse(Code::invalid_argument, file.path(), name, "the tensor is missing");
   const std::vector<int64_t> wanted = {rows, columns};
   if (file.shape(name) != wanted) {
-    const std::vector<int64_t>& found = file.shape(name);
-    std::string text;
-    for (const int64_t size : found) text += (text.empty() ? "" : ", ") + std::to_string(size);
     refuse(Code::invalid_argument, file.path(), name,
-           "wanted shape [" + std::to_string(rows) + ", " + std::to_string(columns) + "], found [" +
-               text + "]");
+           "wanted shape " + shape_text(wanted) + ", found " + shape_text(file.shape(name)));
   }
   const ConstTensorView view = file.tensor(name);
   if (view.dtype != DType::f32 && view.dtype != DType::f16 && view.dtype != DType::bf16) {
@@ -129,8 +125,8 @@ HostTensor read_matrix(const SafetensorsFile& file, const std::string& name, int
 
 Adapter Adapter::load(const std::filesystem::path& folder, const ModelConfig& config) {
   const std::filesystem::path config_path = folder / kConfigFile;
-  const Json json = parse_json_file(config_path, kComponent);
-  JsonFields fields(json, {kComponent, config_path.string()});
+  const Json json = parse_json_file(config_path, kAdapterComponent);
+  JsonFields fields(json, {kAdapterComponent, config_path.string()});
   if (fields.text("peft_type") != "LORA") {
     refuse(Code::unimplemented, config_path, "peft_type",
            "wanted LORA, found " + describe_json(json["peft_type"]));

@@ -7,23 +7,15 @@
 #include "runtime/base/json.h"
 #include "runtime/base/sha256.h"
 #include "runtime/model/llama_tensors.h"
+#include "runtime/model/safetensors.h"
 
 namespace okapi {
 
 namespace {
 
-constexpr const char* kComponent = "model";
+constexpr const char* kModelComponent = "model";
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text = "[";
-  for (const int64_t dim : shape) {
-    if (text.size() > 1) text += ", ";
-    text += std::to_string(dim);
-  }
-  return text + "]";
-}
 
 bool is_file(const std::filesystem::path& path) {
   std::error_code ignored;
@@ -68,7 +60,7 @@ void Checkpoint::open_weights() {
   } else {
     throw Error(Code::not_found,
                 std::string("the folder holds neither ") + kSingleFile + " nor " + kIndexFile)
-        .in(kComponent)
+        .in(kModelComponent)
         .field(kSingleFile)
         .at(folder_.string());
   }
@@ -82,7 +74,7 @@ size_t Checkpoint::open_shard(const std::filesystem::path& index_path, const std
   const std::filesystem::path path = folder_ / file_name;
   if (!is_file(path)) {
     throw Error(Code::not_found, field + ": the shard " + file_name + " does not exist")
-        .in(kComponent)
+        .in(kModelComponent)
         .field(field)
         .at(index_path.string());
   }
@@ -91,8 +83,8 @@ size_t Checkpoint::open_shard(const std::filesystem::path& index_path, const std
 }
 
 void Checkpoint::open_shards(const std::filesystem::path& index_path) {
-  const Json json = parse_json_file(index_path, kComponent);
-  JsonFields index(json, {kComponent, index_path.string()});
+  const Json json = parse_json_file(index_path, kModelComponent);
+  JsonFields index(json, {kModelComponent, index_path.string()});
   index.ignore("metadata");  // the total size, which the shards themselves tell
   JsonFields map = index.object("weight_map");
   index.finish();
@@ -135,7 +127,7 @@ void Checkpoint::check_tensors() const {
       throw Error(Code::invalid_argument,
                   wanted.name + ": the tensor is missing" +
                       (untied_head ? ", and tie_word_embeddings is not true" : ""))
-          .in(kComponent)
+          .in(kModelComponent)
           .field(wanted.name)
           .at(weights_path_.string());
     }
@@ -144,7 +136,7 @@ void Checkpoint::check_tensors() const {
       throw Error(Code::invalid_argument, wanted.name + ": the configuration wants shape " +
                                               shape_text(wanted.shape) + ", the file has " +
                                               shape_text(shard.shape(wanted.name)))
-          .in(kComponent)
+          .in(kModelComponent)
           .field(wanted.name)
           .at(shard.path());
     }
@@ -153,7 +145,7 @@ void Checkpoint::check_tensors() const {
       throw Error(
           Code::unimplemented,
           wanted.name + ": wanted weights in F32, F16 or BF16, found " + safetensors_name(dtype))
-          .in(kComponent)
+          .in(kModelComponent)
           .field(wanted.name)
           .at(shard.path());
     }
@@ -165,7 +157,7 @@ void Checkpoint::check_tensors() const {
     if (expected.contains(name) || is_redundant_llama_tensor(config_, name)) continue;
     throw Error(Code::unimplemented, name + ": the configuration describes no such tensor (" +
                                          std::to_string(config_.n_layers) + " layers, no biases)")
-        .in(kComponent)
+        .in(kModelComponent)
         .field(name)
         .at(shards_[shard].path());
   }
@@ -181,7 +173,7 @@ ConstTensorView Checkpoint::tensor(const std::string& name) const {
   const auto found = shard_of_.find(name);
   if (found == shard_of_.end()) {
     throw Error(Code::not_found, name + ": the checkpoint holds no such tensor")
-        .in(kComponent)
+        .in(kModelComponent)
         .field(name)
         .at(weights_path_.string());
   }

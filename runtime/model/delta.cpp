@@ -17,15 +17,9 @@ namespace okapi {
 
 namespace {
 
-constexpr const char* kComponent = "delta";
+constexpr const char* kDeltaComponent = "delta";
 constexpr const char* kFile = "delta.safetensors";
 constexpr const char* kFormat = "okapi.delta/1";
-
-std::string shape_text(const std::vector<int64_t>& shape) {
-  std::string text;
-  for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
-  return "[" + text + "]";
-}
 
 std::map<std::string, std::vector<int64_t>> shapes_of(const ModelConfig& config) {
   std::map<std::string, std::vector<int64_t>> shapes;
@@ -86,7 +80,7 @@ void check_finite(const std::string& name, const HostTensor& values, DType dtype
     if (std::fabs(data[i]) <= most) continue;
     throw Error(Code::out_of_range, name + ": the difference " + std::to_string(data[i]) +
                                         " does not fit " + safetensors_name(dtype))
-        .in(kComponent)
+        .in(kDeltaComponent)
         .field(name)
         .at(file.string());
   }
@@ -97,14 +91,14 @@ DeltaInfo read_info(const SafetensorsFile& file) {
     const auto found = file.metadata().find(name);
     if (found != file.metadata().end()) return found->second;
     throw Error(Code::data_loss, std::string(name) + ": is not in the delta's metadata")
-        .in(kComponent)
+        .in(kDeltaComponent)
         .field(name)
         .at(file.path());
   };
   if (field("format") != kFormat) {
     throw Error(Code::data_loss,
                 std::string("format: wanted ") + kFormat + ", found " + field("format"))
-        .in(kComponent)
+        .in(kDeltaComponent)
         .field("format")
         .at(file.path());
   }
@@ -123,7 +117,7 @@ DeltaInfo check(const Checkpoint& base, const SafetensorsFile& file, const Model
     throw Error(Code::failed_precondition,
                 "base_sha256: the delta was made from a base of SHA-256 " + info.base_sha256 +
                     ", this one is " + base.sha256())
-        .in(kComponent)
+        .in(kDeltaComponent)
         .field("base_sha256")
         .at(base.folder().string());
   }
@@ -131,7 +125,7 @@ DeltaInfo check(const Checkpoint& base, const SafetensorsFile& file, const Model
     if (file.has(name) && file.shape(name) == shape) continue;
     throw Error(Code::data_loss,
                 name + ": the delta has no such tensor of shape " + shape_text(shape))
-        .in(kComponent)
+        .in(kDeltaComponent)
         .field(name)
         .at(file.path());
   }
@@ -152,7 +146,7 @@ void make_delta(const std::filesystem::path& base_folder, const std::filesystem:
     throw Error(Code::invalid_argument,
                 name + ": the tuned model has shape " + shape_text(shape) + ", the base " +
                     (found == base_shapes.end() ? "no such tensor" : shape_text(found->second)))
-        .in(kComponent)
+        .in(kDeltaComponent)
         .field(name)
         .at(tuned_folder.string());
   }

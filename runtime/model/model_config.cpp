@@ -12,7 +12,7 @@ namespace okapi {
 
 namespace {
 
-constexpr const char* kComponent = "model";
+constexpr const char* kConfigComponent = "model";
 
 // Far above any model, and small enough that no product of sizes below overflows 64 bits.
 constexpr int64_t kMaxLayers = int64_t{1} << 16;
@@ -27,7 +27,7 @@ constexpr JsonLimits kLimits{.max_bytes = size_t{16} << 20, .max_depth = 32};
 [[noreturn]] void unimplemented(const JsonFields& fields, const std::string& key,
                                 const std::string& message) {
   throw Error(Code::unimplemented, key + ": " + message)
-      .in(kComponent)
+      .in(kConfigComponent)
       .field(key)
       .at(fields.place().file);
 }
@@ -109,13 +109,13 @@ std::vector<int32_t> read_eos_ids(JsonFields& fields, int64_t vocab_size) {
 void read_generation_config(const std::filesystem::path& path, ModelConfig& config) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored)) return;
-  const Json json = parse_json_file(path, kComponent, kLimits);
-  JsonFields fields(json, {kComponent, path.string()});
+  const Json json = parse_json_file(path, kConfigComponent, kLimits);
+  JsonFields fields(json, {kConfigComponent, path.string()});
   if (fields.has("eos_token_id")) config.eos_ids = read_eos_ids(fields, config.vocab_size);
 }
 
 ModelConfig read_config(const Json& json, const std::string& file) {
-  JsonFields fields(json, {kComponent, file});
+  JsonFields fields(json, {kConfigComponent, file});
   ModelConfig config;
   config.architecture = read_architecture(fields);
   read_sizes(fields, config);
@@ -149,14 +149,14 @@ void set_first_eos(ModelConfig& config) {
 
 ModelConfig read_model_config(const std::filesystem::path& folder, std::string_view config_file) {
   const std::filesystem::path path = folder / config_file;
-  ModelConfig config = read_config(parse_json_file(path, kComponent, kLimits), path.string());
+  ModelConfig config = read_config(parse_json_file(path, kConfigComponent, kLimits), path.string());
   read_generation_config(folder / "generation_config.json", config);
   set_first_eos(config);
   return config;
 }
 
 ModelConfig parse_model_config(std::string_view text, const std::string& name) {
-  ModelConfig config = read_config(parse_json(text, {kComponent, name}, kLimits), name);
+  ModelConfig config = read_config(parse_json(text, {kConfigComponent, name}, kLimits), name);
   set_first_eos(config);
   return config;
 }

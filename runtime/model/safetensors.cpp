@@ -11,7 +11,7 @@ namespace okapi {
 
 namespace {
 
-constexpr const char* kComponent = "safetensors";
+constexpr const char* kSafetensorsComponent = "safetensors";
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
 constexpr const char* kMetadataKey = "__metadata__";
@@ -40,7 +40,10 @@ const FormatDtype* find_dtype(const std::string& name) {
 }
 
 Error broken(const std::string& file, const std::string& field, const std::string& problem) {
-  return Error(Code::data_loss, field + ": " + problem).in(kComponent).field(field).at(file);
+  return Error(Code::data_loss, field + ": " + problem)
+      .in(kSafetensorsComponent)
+      .field(field)
+      .at(file);
 }
 
 uint64_t read_little_endian(const std::byte* bytes) {
@@ -96,6 +99,15 @@ std::map<std::string, std::string> read_metadata(JsonFields& header) {
 
 }  // namespace
 
+std::string shape_text(std::span<const int64_t> shape) {
+  std::string text = "[";
+  for (const int64_t dim : shape) {
+    if (text.size() > 1) text += ", ";
+    text += std::to_string(dim);
+  }
+  return text + "]";
+}
+
 SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   SafetensorsFile file(MappedFile::open(path));
   file.read_header();
@@ -108,9 +120,9 @@ void SafetensorsFile::read_header() {
   const std::string_view text = header_text(file_);
   data_start_ = kLengthBytes + text.size();
 
-  const JsonPlace place{kComponent, file_.path(), ""};
-  const Json json =
-      parse_json(text, {kComponent, file_.path(), "header"}, {kMaxHeaderBytes, /*max_depth=*/4});
+  const JsonPlace place{kSafetensorsComponent, file_.path(), ""};
+  const Json json = parse_json(text, {kSafetensorsComponent, file_.path(), "header"},
+                               {kMaxHeaderBytes, /*max_depth=*/4});
   JsonFields header(json, place);
   metadata_ = read_metadata(header);
 
@@ -204,7 +216,7 @@ const SafetensorsFile::Entry& SafetensorsFile::entry(const std::string& name) co
   const auto found = entries_.find(name);
   if (found == entries_.end()) {
     throw Error(Code::not_found, "the file holds no tensor " + name)
-        .in(kComponent)
+        .in(kSafetensorsComponent)
         .field(name)
         .at(file_.path());
   }
@@ -223,7 +235,7 @@ ConstTensorView SafetensorsFile::tensor(const std::string& name) const {
                 name + ": wanted F64, F32, F16, BF16, I64, I32 or U8 of at most " +
                     std::to_string(kMaxRank) + " dimensions, found " + found.dtype + " of " +
                     std::to_string(found.shape.size()))
-        .in(kComponent)
+        .in(kSafetensorsComponent)
         .field(name)
         .at(file_.path());
   }

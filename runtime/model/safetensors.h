@@ -24,6 +24,9 @@
 
 namespace okapi {
 
+/// "[1024, 256]", for messages.
+std::string shape_text(std::span<const int64_t> shape);
+
 class SafetensorsFile {
  public:
   /// Throws not_found, or data_loss naming the file, the tensor and the field that is wrong.

@@ -14,7 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kEnvironment = "OKAPI_PLUGIN_PATH";
-constexpr const char* kComponent = "plugin_host";
+constexpr const char* kPluginHostComponent = "plugin_host";
 
 bool offers(const PluginMetadata& plugin, std::string_view kind) {
   return std::find(plugin.kinds.begin(), plugin.kinds.end(), kind) != plugin.kinds.end();
@@ -103,7 +103,7 @@ void PluginHost::try_file(const fs::path& path) {
       }
     }
     if (logger_ != nullptr) {
-      logger_->log(LogLevel::debug, kComponent, "found a plugin",
+      logger_->log(LogLevel::debug, kPluginHostComponent, "found a plugin",
                    {{"id", found.id}, {"version", found.version}, {"file", path.string()}});
     }
     plugins_.push_back(std::move(found));
@@ -115,7 +115,8 @@ void PluginHost::try_file(const fs::path& path) {
 void PluginHost::refuse(const fs::path& path, const std::string& reason) {
   refused_.push_back({path, reason});
   if (logger_ != nullptr) {
-    logger_->log(LogLevel::warn, kComponent, "not used: " + reason, {{"file", path.string()}});
+    logger_->log(LogLevel::warn, kPluginHostComponent, "not used: " + reason,
+                 {{"file", path.string()}});
   }
 }
 
@@ -158,7 +159,7 @@ void PluginHost::add_file(const fs::path& path) {
     throw Error(Code::already_exists,
                 "there is already a " + kind + " plugin named " + found.name +
                     (other == nullptr ? ", registered in process" : ": " + other->path.string()))
-        .in(kComponent)
+        .in(kPluginHostComponent)
         .field("name")
         .at(path.string());
   }
@@ -193,7 +194,7 @@ void PluginHost::fail_not_found(std::string_view kind, std::string_view name) co
   for (const RefusedPlugin& plugin : refused_) {
     message += "; not used: " + plugin.path.string() + " (" + plugin.reason + ")";
   }
-  throw Error(Code::not_found, message).in(kComponent).field(std::string(name));
+  throw Error(Code::not_found, message).in(kPluginHostComponent).field(std::string(name));
 }
 
 std::shared_ptr<const LoadedPlugin> PluginHost::load(const PluginMetadata& metadata) const {
@@ -237,7 +238,7 @@ void PluginHost::register_rope(std::string_view name, std::string_view parameter
   if (!is_plain_name(name)) {
     throw Error(Code::invalid_argument,
                 "a scheme's name is made of letters, digits, _ and -; found \"" + key + "\"")
-        .in(kComponent)
+        .in(kPluginHostComponent)
         .field("name");
   }
   // What is damaged data in a plugin's file is a wrong argument here.
@@ -245,14 +246,16 @@ void PluginHost::register_rope(std::string_view name, std::string_view parameter
     try {
       return ParamSchema::parse(parameters_json.empty() ? "[]" : parameters_json, "rope." + key);
     } catch (const Error& error) {
-      throw Error(Code::invalid_argument, error.message()).in(kComponent).field("parameters_json");
+      throw Error(Code::invalid_argument, error.message())
+          .in(kPluginHostComponent)
+          .field("parameters_json");
     }
   }();
 
   const std::scoped_lock lock(mutex_);
   if (registered_.contains(key) || find("rope", name) != nullptr) {
     throw Error(Code::already_exists, "there is already a rope plugin named " + key)
-        .in(kComponent)
+        .in(kPluginHostComponent)
         .field("name");
   }
 

@@ -1,9 +1,9 @@
 #include "runtime/results/results.h"
 
-#include <ctime>
 #include <system_error>
 
 #include "runtime/base/error.h"
+#include "runtime/base/utc.h"
 #include "runtime/results/aggregate.h"
 #include "runtime/results/schema.h"
 #include "runtime/results/sqlite.h"
@@ -13,15 +13,6 @@ namespace okapi {
 namespace {
 
 using OrderedJson = nlohmann::ordered_json;
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
 
 /// JSON that this file holds was written by us; if it is not what we wrote, the file is damaged.
 template <typename Value>

@@ -1,25 +1,15 @@
 // Training curves in the results file.
 #include "runtime/results/training_records.h"
 
-#include <ctime>
-
 #include "runtime/base/error.h"
 #include "runtime/base/sha256.h"
+#include "runtime/base/utc.h"
 #include "runtime/results/results.h"
 #include "runtime/results/sqlite.h"
 
 namespace okapi {
 
 namespace {
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
 
 Json number_or_null(const Statement& row, int column) {
   return row.is_null(column) ? Json(nullptr) : Json(row.real(column));

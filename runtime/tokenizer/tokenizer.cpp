@@ -11,14 +11,14 @@ namespace okapi {
 
 namespace {
 
-constexpr const char* kComponent = "tokenizer";
+constexpr const char* kTokenizerComponent = "tokenizer";
 
 // sentencepiece counts bytes with int.
 constexpr size_t kMaxTextBytes = size_t{1} << 30;
 constexpr size_t kMaxModelBytes = size_t{1} << 30;
 
 [[noreturn]] void fail(Code code, const std::string& problem, const std::string& file) {
-  throw Error(code, problem).in(kComponent).at(file);
+  throw Error(code, problem).in(kTokenizerComponent).at(file);
 }
 
 }  // namespace
@@ -53,7 +53,7 @@ std::shared_ptr<const Tokenizer::Module> Tokenizer::Module::open(
   throw Error(Code::not_found,
               std::string("no module ") + OKAPI_SENTENCEPIECE_MODULE_FILE +
                   " could be opened; tried:" + (tried.empty() ? " nothing" : tried))
-      .in(kComponent)
+      .in(kTokenizerComponent)
       .field(OKAPI_SENTENCEPIECE_MODULE_FILE);
 }
 
@@ -78,7 +78,7 @@ std::shared_ptr<const Tokenizer> Tokenizer::open(
       tokenizer->module_->table->open(bytes.data(), bytes.size(), &ids, &message);
   if (tokenizer->processor_ == nullptr) {
     throw Error(Code::data_loss, std::string("model: sentencepiece refuses it: ") + message.text)
-        .in(kComponent)
+        .in(kTokenizerComponent)
         .field("model")
         .at(file.path());
   }
@@ -134,7 +134,7 @@ void Tokenizer::check_id(int32_t id) const {
   if (id >= 0 && id < vocab_size_) return;
   throw Error(Code::out_of_range, "wanted a token id from 0 to " + std::to_string(vocab_size_ - 1) +
                                       ", found " + std::to_string(id))
-      .in(kComponent)
+      .in(kTokenizerComponent)
       .field("id")
       .at(path_);
 }

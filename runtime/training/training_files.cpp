@@ -20,7 +20,7 @@ namespace okapi {
 
 namespace {
 
-constexpr const char* kComponent = "training";
+constexpr const char* kTrainingComponent = "training";
 constexpr const char* kModelFile = "model.safetensors";
 constexpr const char* kAdapterFile = "adapter_model.safetensors";
 constexpr const char* kOptimizerFile = "okapi_optimizer.safetensors";
@@ -37,7 +37,7 @@ HostTensor host_copy(const ConstTensorView& view, TrainingStream& stream) {
 }
 
 [[noreturn]] void damaged(const std::filesystem::path& file, const std::string& problem) {
-  throw Error(Code::data_loss, problem).in(kComponent).at(file.string());
+  throw Error(Code::data_loss, problem).in(kTrainingComponent).at(file.string());
 }
 
 ConstTensorView tensor_of(const SafetensorsFile& file, const std::string& name,
@@ -180,8 +180,8 @@ TrainingState read_state(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / kStateFile;
   if (!std::filesystem::exists(path)) damaged(folder, std::string("holds no ") + kStateFile);
   try {
-    const Json json = parse_json_file(path, kComponent);
-    JsonFields fields(json, {kComponent, path.string()});
+    const Json json = parse_json_file(path, kTrainingComponent);
+    JsonFields fields(json, {kTrainingComponent, path.string()});
     if (fields.text("format") != kFormat) {
       damaged(path, std::string("wanted format ") + kFormat + ", found " + fields.text("format"));
     }
@@ -221,7 +221,7 @@ TrainingState read_state(const std::filesystem::path& folder) {
   } catch (const Error& error) {
     if (error.code() == Code::data_loss) throw;
     throw Error(Code::data_loss, "the state of the checkpoint is damaged")
-        .in(kComponent)
+        .in(kTrainingComponent)
         .at(path.string())
         .because(error);
   }

@@ -5,8 +5,6 @@
 namespace okapi::cpu::OKAPI_CPU_ISA {
 namespace {
 
-typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
-
 /// A bijection of 32 bits with full avalanche: xor-shifts and multiplications (Wellons 2018, "hash
 /// prospector").
 inline Words mixed(Words x) {

@@ -21,6 +21,7 @@ constexpr int kLanes = kVectorBytes / 4;
 
 typedef float Floats __attribute__((vector_size(kVectorBytes)));
 typedef int32_t Ints __attribute__((vector_size(kVectorBytes)));
+typedef uint32_t Words __attribute__((vector_size(kVectorBytes)));
 typedef float UnalignedFloats __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef int32_t UnalignedInts __attribute__((vector_size(kVectorBytes), aligned(4), may_alias));
 typedef int32_t WordPairs __attribute__((vector_size(kVectorBytes), aligned(2), may_alias));
@@ -109,8 +110,8 @@ inline Floats exp2(Floats x) {
   p = p * f + 0.240226469F;
   p = p * f + 0.693147206F;
   p = p * f + 1.0F;
-  const Floats scaled =
-      reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + (reinterpret_cast<Ints>(shifted) << 23));
+  const Words exponent = reinterpret_cast<Words>(shifted) << 23;
+  const Floats scaled = reinterpret_cast<Floats>(reinterpret_cast<Words>(p) + exponent);
   return x < -126.0F ? Floats{} : scaled;
 }
 
