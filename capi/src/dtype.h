@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <optional>
 
-#include "backends/tensor_view.h"
+#include "runtime/model/host_tensor.h"
 
 namespace okapi::capi {
 

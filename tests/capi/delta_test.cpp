@@ -31,8 +31,8 @@ class DeltaTest : public testing::Test {
     write_tiny_model(folder, model);
   }
 
-  /// Moves each weight by a few of its last places, up and down: less than a 16th of it. Those below
-  /// 2^-10 stay, as f16 has fewer digits for differences so small.
+  /// Moves each weight by a few of its last places, up and down: less than a 16th of it. Those
+  /// below 2^-10 stay, as f16 has fewer digits for differences so small.
   void tune() const {
     const okapi::Checkpoint from = okapi::Checkpoint::open(base());
     std::map<std::string, std::vector<uint16_t>> values;
