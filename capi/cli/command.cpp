@@ -49,8 +49,7 @@ void ModelArguments::add_to(CLI::App& app, const std::string& name) {
 
 Handle<okapi_model> ModelArguments::open(okapi_runtime* runtime) const {
   okapi_model_options options = OKAPI_MODEL_OPTIONS_INIT;
-  if (dtype == "f32") options.dtype = OKAPI_DTYPE_F32;
-  if (dtype == "bf16") options.dtype = OKAPI_DTYPE_BF16;
+  options.dtype = dtype_named(dtype);
   options.config_file = config_file.empty() ? nullptr : config_file.c_str();
   ProgressBar bar("loading");
   options.progress = ProgressBar::on_progress;
@@ -86,6 +85,23 @@ int64_t RopeArguments::declared_length(int64_t absent) const {
                      "'");
   }
   return value;
+}
+
+void AdapterArguments::add_to(CLI::App& app) {
+  app.add_option("--adapter", path, "LoRA adapter beside the model, a peft folder")
+      ->type_name("FOLDER");
+}
+
+Handle<okapi_adapter> AdapterArguments::open(okapi_model* model) const {
+  if (path.empty()) return nullptr;
+  return api::make<okapi_adapter>(okapi_adapter_open, model, path.c_str());
+}
+
+int32_t dtype_named(const std::string& name) {
+  if (name == "f32") return OKAPI_DTYPE_F32;
+  if (name == "f16") return OKAPI_DTYPE_F16;
+  if (name == "bf16") return OKAPI_DTYPE_BF16;
+  return OKAPI_DTYPE_DEFAULT;
 }
 
 std::string read_file(const std::string& path) {

@@ -66,6 +66,19 @@ struct RopeArguments {
   int64_t declared_length(int64_t absent) const;
 };
 
+/// A LoRA adapter beside the model.
+struct AdapterArguments {
+  std::string path;
+
+  void add_to(CLI::App& app);
+
+  /// Null when none was given.
+  Handle<okapi_adapter> open(okapi_model* model) const;
+};
+
+/// OKAPI_DTYPE_* of "f32", "f16", "bf16"; the default for "".
+int32_t dtype_named(const std::string& name);
+
 /// A whole file. Throws naming it.
 std::string read_file(const std::string& path);
 
@@ -87,6 +100,8 @@ void add_results(CLI::App& app, int* exit_code);
 void add_rope(CLI::App& app, int* exit_code);
 void add_plugins(CLI::App& app, int* exit_code);
 void add_info(CLI::App& app, int* exit_code);
+void add_adapter(CLI::App& app, int* exit_code);
+void add_delta(CLI::App& app, int* exit_code);
 void add_data(CLI::App& app, int* exit_code);
 void add_train(CLI::App& app, int* exit_code);
 void add_bench(CLI::App& app, int* exit_code);

@@ -18,6 +18,7 @@ struct EvalArguments {
   RuntimeArguments runtime;
   ModelArguments model;
   RopeArguments rope;
+  AdapterArguments adapter;
   std::string task;
   std::string prompts_file;
   std::vector<std::string> parameters;  ///< key=value
@@ -70,6 +71,7 @@ int evaluate(const EvalArguments& arguments) {
   const auto runtime = arguments.runtime.open();
   const auto model = arguments.model.open(runtime.get());
   const auto rope = arguments.rope.open(model.get());
+  const auto adapter = arguments.adapter.open(model.get());
   const auto task = open_task(arguments, runtime.get(), model.get());
   Handle<okapi_results> results;
   if (!arguments.results_file.empty()) {
@@ -78,6 +80,7 @@ int evaluate(const EvalArguments& arguments) {
   }
   okapi_evaluation_options options = OKAPI_EVALUATION_OPTIONS_INIT;
   options.rope = rope.get();
+  options.adapter = adapter.get();
   options.rope_length = arguments.rope.declared_length(OKAPI_ROPE_LENGTH_AUTO);
   options.results = results.get();
   options.batch_size = arguments.batch_size;
@@ -119,7 +122,8 @@ void add_eval(CLI::App& app, int* exit_code) {
       "--samples 24 \\\n"
       "    --rope yarn:scale=4 --results results/lines.db\n"
       "  okapi eval --model models/savanna-5m --task lines --prompts prompts.json --rope yarn "
-      "--json");
+      "--json\n"
+      "  okapi eval --model models/savanna-5m --adapter adapters/long --task lines --length 1024");
   auto arguments = std::make_shared<EvalArguments>();
   arguments->model.add_to(*command, "--model");
   command->add_option("--task", arguments->task, "name of a task plugin (okapi plugins list)")
@@ -146,6 +150,7 @@ void add_eval(CLI::App& app, int* exit_code) {
       ->type_name("N")
       ->excludes(prompts);
   arguments->rope.add_to(*command);
+  arguments->adapter.add_to(*command);
   command->add_option("--results", arguments->results_file, "SQLite file that keeps every sample")
       ->type_name("DB");
   command

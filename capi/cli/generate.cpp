@@ -15,6 +15,7 @@ struct GenerateArguments {
   RuntimeArguments runtime;
   ModelArguments model;
   RopeArguments rope;
+  AdapterArguments adapter;
   std::string prompt;
   bool has_prompt = false;
   int64_t max_tokens = 256;
@@ -63,6 +64,7 @@ int generate(const GenerateArguments& arguments) {
   const auto runtime = arguments.runtime.open();
   const auto model = arguments.model.open(runtime.get());
   const auto rope = arguments.rope.open(model.get());
+  const auto adapter = arguments.adapter.open(model.get());
   const auto tokenizer = api::make<okapi_tokenizer>(okapi_model_get_tokenizer, model.get());
   okapi_model_info info = OKAPI_MODEL_INFO_INIT;
   api::call(okapi_model_get_info, model.get(), &info);
@@ -71,6 +73,7 @@ int generate(const GenerateArguments& arguments) {
 
   okapi_session_options session_options = OKAPI_SESSION_OPTIONS_INIT;
   session_options.rope = rope.get();
+  session_options.adapter = adapter.get();
   session_options.rope_length = arguments.rope.declared_length(OKAPI_ROPE_LENGTH_AUTO);
   const auto session =
       api::make<okapi_session>(okapi_session_create, model.get(), &session_options);
@@ -120,13 +123,15 @@ void add_generate(CLI::App& app, int* exit_code) {
       "Examples:\n"
       "  okapi generate models/savanna-5m -p 'The lion' --max-tokens 40 --temperature 0.8 --seed "
       "7\n"
-      "  cat prompt.txt | okapi generate models/savanna-5m --rope yarn:scale=4 --stop '>' --json");
+      "  cat prompt.txt | okapi generate models/savanna-5m --rope yarn:scale=4 --stop '>' --json\n"
+      "  okapi generate models/savanna-5m --adapter adapters/chat -p 'The lion'");
   auto arguments = std::make_shared<GenerateArguments>();
   arguments->model.add_to(*command, "MODEL");
   CLI::Option* prompt =
       command->add_option("-p,--prompt", arguments->prompt, "the prompt (default: standard input)")
           ->type_name("TEXT");
   arguments->rope.add_to(*command);
+  arguments->adapter.add_to(*command);
   command->add_option("--max-tokens", arguments->max_tokens, "most tokens to generate")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 24))
       ->type_name("N")

@@ -1,7 +1,9 @@
 // okapi info: what a model is.
+#include <filesystem>
+#include <system_error>
+
 #include "capi/cli/command.h"
-#include "capi/cli/report_table.h"
-#include "capi/cli/terminal.h"
+#include "capi/cli/description.h"
 
 namespace okapi::cli {
 
@@ -13,7 +15,22 @@ struct InfoArguments {
   bool is_json = false;
 };
 
+// A peft folder has no config.json: say what it is rather than what it lacks.
+void check_is_model(const std::string& path) {
+  std::error_code ignored;
+  const std::filesystem::path folder = path;
+  if (!std::filesystem::exists(folder / "adapter_config.json", ignored) ||
+      std::filesystem::exists(folder / "config.json", ignored)) {
+    return;
+  }
+  throw Failure(OKAPI_INVALID_ARGUMENT, path +
+                                            ": is an adapter; see it beside its model: okapi "
+                                            "adapter info " +
+                                            path + " --model BASE");
+}
+
 int show_info(const InfoArguments& arguments) {
+  check_is_model(arguments.model.path);
   const auto runtime = arguments.runtime.open();
   const auto model = arguments.model.open(runtime.get());
   const Json about = parse_json(api::text(okapi_model_describe, model.get()));
@@ -21,14 +38,7 @@ int show_info(const InfoArguments& arguments) {
     print_json(about);
     return kExitOk;
   }
-  for (const auto& [key, value] : about.items()) {
-    std::string text = cell(value, 6);
-    if (key.ends_with("_bytes")) text = format_bytes(value.get<double>());
-    if (value.is_object()) text = cell(value.value("path", Json()), 0);
-    std::string line = key;
-    line.resize(std::max<size_t>(line.size() + 2, 26), ' ');
-    print_line(line + text);
-  }
+  print_description(about);
   return kExitOk;
 }
 

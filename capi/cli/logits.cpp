@@ -15,6 +15,7 @@ struct LogitsArguments {
   RuntimeArguments runtime;
   ModelArguments model;
   RopeArguments rope;
+  AdapterArguments adapter;
   std::string ids_file;
   std::string positions_file;
   std::string out_file;
@@ -71,11 +72,13 @@ int write_logits(const LogitsArguments& arguments) {
   const auto runtime = arguments.runtime.open();
   const auto model = arguments.model.open(runtime.get());
   const auto rope = arguments.rope.open(model.get());
+  const auto adapter = arguments.adapter.open(model.get());
   okapi_model_info info = OKAPI_MODEL_INFO_INIT;
   api::call(okapi_model_get_info, model.get(), &info);
 
   okapi_session_options options = OKAPI_SESSION_OPTIONS_INIT;
   options.rope = rope.get();
+  options.adapter = adapter.get();
   options.rope_length = arguments.rope.declared_length(n_tokens);
   options.prefill_chunk = arguments.chunk;
   options.raw_keys = arguments.raw_keys ? 1 : 0;
@@ -124,6 +127,7 @@ void add_logits(CLI::App& app, int* exit_code) {
       ->required()
       ->type_name("FILE");
   arguments->rope.add_to(*command);
+  arguments->adapter.add_to(*command);
   command
       ->add_option("--positions", arguments->positions_file,
                    "real positions, one per id, instead of 0, 1, 2 ...")

@@ -66,6 +66,8 @@ int run(int argc, char** argv) {
   add_rope(app, &exit_code);
   add_plugins(app, &exit_code);
   add_info(app, &exit_code);
+  add_adapter(app, &exit_code);
+  add_delta(app, &exit_code);
   add_data(app, &exit_code);
   add_train(app, &exit_code);
   add_bench(app, &exit_code);

@@ -26,9 +26,11 @@ static std::string name_of(const Json& run, const char* noun) {
 }
 
 std::string run_title(const Json& run) {
-  return "task " + name_of(run, "task") + ", model " + name_of(run, "model") + ", rope " +
-         name_of(run, "rope") + ", " + cell(run.value("n_done", Json())) + " of " +
-         cell(run.value("n_items", Json())) + " samples";
+  const std::string adapter = name_of(run, "adapter");
+  return "task " + name_of(run, "task") + ", model " + name_of(run, "model") +
+         (adapter == "?" ? "" : ", adapter " + adapter) + ", rope " + name_of(run, "rope") + ", " +
+         cell(run.value("n_done", Json())) + " of " + cell(run.value("n_items", Json())) +
+         " samples";
 }
 
 static std::vector<std::string> row_of(const std::string& name, const Json& numbers) {

@@ -172,6 +172,11 @@ std::optional<std::string> Options::text(const std::string& key) const {
   return text_at(L_, index, key);
 }
 
+std::string Options::required_text(const std::string& key) const {
+  require(key);
+  return *text(key);
+}
+
 std::optional<int64_t> Options::integer(const std::string& key) const {
   const int index = slot(key);
   if (index == 0) return std::nullopt;

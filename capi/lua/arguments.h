@@ -47,6 +47,7 @@ class Options {
   int slot(std::string_view key) const;
 
   std::optional<std::string> text(const std::string& key) const;
+  std::string required_text(const std::string& key) const;
   std::optional<int64_t> integer(const std::string& key) const;
   std::optional<double> number(const std::string& key) const;
   bool boolean(const std::string& key, bool absent) const;

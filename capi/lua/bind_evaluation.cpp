@@ -1,4 +1,5 @@
 // okapi.evaluate{task=, model=, rope=, ...}: runs what is missing and returns the report.
+#include "capi/lua/adapter.h"
 #include "capi/lua/arguments.h"
 #include "capi/lua/bindings.h"
 #include "capi/lua/box.h"
@@ -12,7 +13,7 @@ namespace okapi::lua {
 
 static int evaluate(lua_State* L) {
   const Options given(L, 1, "evaluate",
-                      {"task", "model", "rope", "rope_length", "results", "batch_size",
+                      {"task", "model", "adapter", "rope", "rope_length", "results", "batch_size",
                        "max_samples", "progress", "cancel"});
   given.require("task");
   given.require("model");
@@ -20,9 +21,11 @@ static int evaluate(lua_State* L) {
   okapi_model* model = object_at<okapi_model>(L, model_slot);
   const Handle<okapi_task> task = task_for_model(L, given.slot("task"), model_slot);
   const Handle<okapi_rope> rope = rope_option(L, given.slot("rope"), model);
+  const Handle<okapi_adapter> adapter = adapter_option(L, given.slot("adapter"), model);
 
   okapi_evaluation_options options = OKAPI_EVALUATION_OPTIONS_INIT;
   options.rope = rope.get();
+  options.adapter = adapter.get();
   options.rope_length = rope_length_option(L, given.slot("rope_length"));
   options.batch_size = static_cast<int32_t>(given.integer("batch_size").value_or(0));
   options.max_samples = given.integer("max_samples").value_or(0);

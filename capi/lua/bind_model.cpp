@@ -101,13 +101,11 @@ static int model_describe(lua_State* L) {
 }
 
 void open_model(lua_State* L) {
-  const luaL_Reg methods[] = {{"describe", entry<model_describe>},
-                              {"info", entry<model_info>},
-                              {"restore", entry<model_restore>},
-                              {"rope", entry<model_rope>},
-                              {"session", entry<model_session>},
-                              {"tokenizer", entry<model_tokenizer>},
-                              {nullptr, nullptr}};
+  const luaL_Reg methods[] = {
+      {"adapter", entry<model_adapter>},     {"describe", entry<model_describe>},
+      {"info", entry<model_info>},           {"restore", entry<model_restore>},
+      {"rope", entry<model_rope>},           {"session", entry<model_session>},
+      {"tokenizer", entry<model_tokenizer>}, {nullptr, nullptr}};
   define_box<okapi_model>(L, methods);
   lua_pushcfunction(L, entry<model_new>);
   lua_setfield(L, -2, "model");

@@ -1,6 +1,7 @@
 // model:session{...}: one sequence under one position scheme.
 #include <limits>
 
+#include "capi/lua/adapter.h"
 #include "capi/lua/arguments.h"
 #include "capi/lua/array.h"
 #include "capi/lua/bindings.h"
@@ -18,12 +19,14 @@ using api::invalid;
 
 int model_session(lua_State* L) {
   okapi_model* model = object_at<okapi_model>(L, 1);
-  const Options given(
-      L, 2, "session",
-      {"rope", "rope_length", "positions", "seed", "raw_keys", "context_length", "prefill_chunk"});
+  const Options given(L, 2, "session",
+                      {"rope", "rope_length", "positions", "seed", "raw_keys", "context_length",
+                       "prefill_chunk", "adapter"});
   okapi_session_options options = OKAPI_SESSION_OPTIONS_INIT;
   const Handle<okapi_rope> rope = rope_option(L, given.slot("rope"), model);
   options.rope = rope.get();
+  const Handle<okapi_adapter> adapter = adapter_option(L, given.slot("adapter"), model);
+  options.adapter = adapter.get();
   options.rope_length = rope_length_option(L, given.slot("rope_length"));
   options.raw_keys = given.boolean("raw_keys", false) ? 1 : 0;
   options.context_length = given.integer("context_length").value_or(0);
@@ -37,11 +40,16 @@ int model_session(lua_State* L) {
   return 1;
 }
 
-// model:restore(path) -> session
+// model:restore(path [, {adapter=}]) -> session
 int model_restore(lua_State* L) {
   okapi_model* model = object_at<okapi_model>(L, 1);
   const std::string path = text_at(L, 2, "path");
-  push_box(L, api::make<okapi_session>(okapi_session_restore, model, path.c_str()), 1);
+  const Options given(L, 3, "restore", {"adapter"});
+  const Handle<okapi_adapter> adapter = adapter_option(L, given.slot("adapter"), model);
+  okapi_restore_options options = OKAPI_RESTORE_OPTIONS_INIT;
+  options.adapter = adapter.get();
+  push_box(L, api::make<okapi_session>(okapi_session_restore_with, model, path.c_str(), &options),
+           1);
   return 1;
 }
 

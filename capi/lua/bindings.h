@@ -6,9 +6,11 @@
 
 namespace okapi::lua {
 
+void open_adapter(lua_State* L);
 void open_array(lua_State* L);
 void open_cancel(lua_State* L);
 void open_dataset(lua_State* L);
+void open_delta(lua_State* L);
 void open_evaluation(lua_State* L);
 void open_json(lua_State* L);
 void open_model(lua_State* L);
@@ -21,6 +23,7 @@ void open_task(lua_State* L);
 void open_tokenizer(lua_State* L);
 
 // Methods of a model that other nouns provide.
+int model_adapter(lua_State* L);
 int model_restore(lua_State* L);  // a session
 int model_rope(lua_State* L);
 int model_session(lua_State* L);

@@ -25,6 +25,7 @@ struct BoxKind;
     inline static const char kKey = 0;         \
   };
 
+OKAPI_LUA_BOX_KIND(okapi_adapter, "adapter")
 OKAPI_LUA_BOX_KIND(okapi_cancel, "cancel")
 OKAPI_LUA_BOX_KIND(okapi_dataset, "dataset")
 OKAPI_LUA_BOX_KIND(okapi_model, "model")

@@ -55,6 +55,7 @@ inline Failure invalid(std::string message, std::string field = {}) {
   return Failure(OKAPI_INVALID_ARGUMENT, std::move(message)).with_field(std::move(field));
 }
 
+inline void unref(okapi_adapter* object) { okapi_adapter_unref(object); }
 inline void unref(okapi_cancel* object) { okapi_cancel_unref(object); }
 inline void unref(okapi_dataset* object) { okapi_dataset_unref(object); }
 inline void unref(okapi_trainer* object) { okapi_trainer_unref(object); }

@@ -24,9 +24,11 @@ int luaopen_okapi(lua_State* L) {
   lua_newtable(L);
   lua_pushcfunction(L, pure_entry<version>);
   lua_setfield(L, -2, "version");
+  open_adapter(L);
   open_array(L);
   open_cancel(L);
   open_dataset(L);
+  open_delta(L);
   open_evaluation(L);
   open_json(L);
   open_model(L);

@@ -41,6 +41,7 @@ okapi::EvaluationOptions engine_options(const okapi_evaluation_options& given) {
   options.batch_size = given.batch_size;
   if (given.results != nullptr) options.results = given.results->results;
   options.max_samples = given.max_samples;
+  options.adapter = adapter_of(given.adapter);
   return options;
 }
 

@@ -2,6 +2,8 @@
 // field here too; tests/capi/layout_test.c holds the numbers still.
 #pragma once
 
+#include <okapi/adapter.h>
+#include <okapi/delta.h>
 #include <okapi/evaluation.h>
 #include <okapi/model.h>
 #include <okapi/results.h>
@@ -77,11 +79,34 @@ struct FieldEnds<okapi_rope_shape> {
 template <>
 struct FieldEnds<okapi_session_options> {
   using T = okapi_session_options;
-  static constexpr uint32_t kEnds[] = {OKAPI_END(struct_size),   OKAPI_END(raw_keys),
-                                       OKAPI_END(reserved),      OKAPI_END(rope),
-                                       OKAPI_END(rope_length),   OKAPI_END(context_length),
-                                       OKAPI_END(prefill_chunk), OKAPI_END(positions),
-                                       OKAPI_END(n_positions),   OKAPI_END(seed)};
+  static constexpr uint32_t kEnds[] = {
+      OKAPI_END(struct_size),   OKAPI_END(raw_keys),    OKAPI_END(reserved),
+      OKAPI_END(rope),          OKAPI_END(rope_length), OKAPI_END(context_length),
+      OKAPI_END(prefill_chunk), OKAPI_END(positions),   OKAPI_END(n_positions),
+      OKAPI_END(seed),          OKAPI_END(adapter)};
+};
+
+template <>
+struct FieldEnds<okapi_restore_options> {
+  using T = okapi_restore_options;
+  static constexpr uint32_t kEnds[] = {OKAPI_END(struct_size), OKAPI_END(reserved),
+                                       OKAPI_END(adapter)};
+};
+
+template <>
+struct FieldEnds<okapi_merge_options> {
+  using T = okapi_merge_options;
+  static constexpr uint32_t kEnds[] = {OKAPI_END(struct_size), OKAPI_END(dtype),
+                                       OKAPI_END(progress), OKAPI_END(progress_user_data),
+                                       OKAPI_END(cancel)};
+};
+
+template <>
+struct FieldEnds<okapi_delta_options> {
+  using T = okapi_delta_options;
+  static constexpr uint32_t kEnds[] = {OKAPI_END(struct_size), OKAPI_END(dtype),
+                                       OKAPI_END(progress), OKAPI_END(progress_user_data),
+                                       OKAPI_END(cancel)};
 };
 
 template <>
@@ -106,9 +131,9 @@ struct FieldEnds<okapi_results_options> {
 template <>
 struct FieldEnds<okapi_evaluation_options> {
   using T = okapi_evaluation_options;
-  static constexpr uint32_t kEnds[] = {OKAPI_END(struct_size), OKAPI_END(batch_size),
-                                       OKAPI_END(rope),        OKAPI_END(rope_length),
-                                       OKAPI_END(results),     OKAPI_END(max_samples)};
+  static constexpr uint32_t kEnds[] = {
+      OKAPI_END(struct_size), OKAPI_END(batch_size),  OKAPI_END(rope),   OKAPI_END(rope_length),
+      OKAPI_END(results),     OKAPI_END(max_samples), OKAPI_END(adapter)};
 };
 
 template <>

@@ -3,6 +3,7 @@
 #include <okapi/model.h>
 
 #include "capi/src/cancel_object.h"
+#include "capi/src/dtype.h"
 #include "capi/src/field_ends.h"
 #include "capi/src/objects.h"
 #include "capi/src/options.h"
@@ -13,20 +14,13 @@ using namespace okapi::capi;  // NOLINT(google-build-using-namespace): this file
 
 namespace {
 
+/// In memory.
 std::optional<okapi::DType> weight_dtype(int32_t dtype) {
-  switch (dtype) {
-    case OKAPI_DTYPE_DEFAULT:
-      return std::nullopt;
-    case OKAPI_DTYPE_F32:
-      return okapi::DType::f32;
-    case OKAPI_DTYPE_BF16:
-      return okapi::DType::bf16;
-    case OKAPI_DTYPE_F16:
-      throw okapi::Error(okapi::Code::unimplemented, "options.dtype must be F32 or BF16, is F16")
-          .field("options.dtype");
-    default:
-      refuse("options.dtype", ("must be OKAPI_DTYPE_*, is " + std::to_string(dtype)).c_str());
+  if (dtype == OKAPI_DTYPE_F16) {
+    throw okapi::Error(okapi::Code::unimplemented, "options.dtype must be F32 or BF16, is F16")
+        .field("options.dtype");
   }
+  return dtype_of(dtype, "options.dtype");
 }
 
 std::optional<okapi::PairLayout> pair_layout(int32_t layout) {

@@ -1,6 +1,7 @@
 // What stands behind the opaque types that more than one file of this folder meets.
 #pragma once
 
+#include <okapi/adapter.h>
 #include <okapi/model.h>
 #include <okapi/rope.h>
 #include <okapi/tokenizer.h>
@@ -10,6 +11,7 @@
 #include "capi/src/handle.h"
 
 namespace okapi {
+class AdapterWeights;
 class Model;
 class Rope;
 class RuntimeContext;
@@ -27,6 +29,21 @@ struct okapi_model : okapi::capi::Handle {
   explicit okapi_model(std::shared_ptr<okapi::Model> made) : model(std::move(made)) {}
   std::shared_ptr<okapi::Model> model;
 };
+
+struct okapi_adapter : okapi::capi::Handle {
+  explicit okapi_adapter(std::shared_ptr<const okapi::AdapterWeights> made)
+      : adapter(std::move(made)) {}
+  std::shared_ptr<const okapi::AdapterWeights> adapter;
+};
+
+namespace okapi::capi {
+
+/// The engine's adapter; null for NULL.
+inline std::shared_ptr<const AdapterWeights> adapter_of(const okapi_adapter* adapter) {
+  return adapter != nullptr ? adapter->adapter : nullptr;
+}
+
+}  // namespace okapi::capi
 
 struct okapi_tokenizer : okapi::capi::Handle {
   okapi_tokenizer(std::shared_ptr<okapi::RuntimeContext> parent,

@@ -45,6 +45,7 @@ okapi::SessionOptions engine_options(const okapi_session_options& given) {
   if (given.n_positions > 0)
     options.positions.assign(given.positions, given.positions + given.n_positions);
   options.seed = given.seed;
+  options.adapter = adapter_of(given.adapter);
   return options;
 }
 
@@ -281,6 +282,20 @@ okapi_status okapi_session_restore(okapi_model* model, const char* path, okapi_s
     require(model, "model");
     require(path, "path");
     *session = new okapi_session(okapi::Session::restore(model->model, path));
+  });
+}
+
+okapi_status okapi_session_restore_with(okapi_model* model, const char* path,
+                                        const okapi_restore_options* options,
+                                        okapi_session** session, okapi_error** error) {
+  return guard(__func__, error, [&] {
+    require_out(session, "session");
+    require(model, "model");
+    require(path, "path");
+    const auto given = read_struct(options, "options", "OKAPI_RESTORE_OPTIONS_INIT");
+    check_reserved(given.reserved, "options.reserved");
+    *session =
+        new okapi_session(okapi::Session::restore(model->model, path, adapter_of(given.adapter)));
   });
 }
 

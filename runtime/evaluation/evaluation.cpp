@@ -8,6 +8,7 @@
 #include "runtime/base/error.h"
 #include "runtime/evaluation/run_identity.h"
 #include "runtime/evaluation/sequence_batch.h"
+#include "runtime/model/adapter_weights.h"
 #include "runtime/model/model.h"
 #include "runtime/model/rotary/rope.h"
 #include "runtime/results/aggregate.h"
@@ -57,6 +58,9 @@ std::shared_ptr<Evaluation> Evaluation::create(std::shared_ptr<const BoundTask> 
   if (options.rope_length < kRopeLengthFollow) {
     throw bad_option("rope_length", "must be a number of tokens, 0 or follow (-1)");
   }
+  if (options.adapter && options.adapter->model() != model) {
+    throw bad_option("adapter", "was attached to another model");
+  }
   check_tokenizers(*task, *model);
 
   std::shared_ptr<Evaluation> evaluation(new Evaluation);
@@ -68,9 +72,10 @@ std::shared_ptr<Evaluation> Evaluation::create(std::shared_ptr<const BoundTask> 
 
   Run& run = evaluation->run_;
   run.identity = run_identity(*evaluation->task_, *evaluation->model_, *evaluation->options_.rope,
-                              options.rope_length);
+                              options.rope_length, options.adapter.get());
   run.info = {{"model", evaluation->model_->describe()},
               {"runtime", evaluation->model_->context()->describe()}};
+  if (options.adapter) run.info["adapter"] = options.adapter->describe();
   run.metrics = evaluation->task_->metrics();
   run.group_by = evaluation->task_->group_by();
   run.n_items = evaluation->task_->count();
@@ -117,7 +122,11 @@ void Evaluation::run(const RunOptions& options) {
   };
   report_progress();
 
-  SequenceBatch batch(model_, options_.rope, options_.rope_length, options.cancel);
+  SessionOptions how;
+  how.rope = options_.rope;
+  how.rope_length = options_.rope_length;
+  how.adapter = options_.adapter;
+  SequenceBatch batch(model_, how, options.cancel);
   std::optional<PreparedItem> next;  // made, but without room in the batch so far
   for (int64_t index = 0;;) {
     if (options.cancel) options.cancel->check();
@@ -207,6 +216,7 @@ Json Evaluation::describe() const {
   return {
       {"task", task_->describe()},
       {"model", model_->describe()},
+      {"adapter", options_.adapter ? options_.adapter->describe() : Json()},
       {"rope", options_.rope->canonical()},
       {"rope_length", rope_length_json(options_.rope_length)},
       {"batch_size", options_.batch_size},

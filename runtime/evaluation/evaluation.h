@@ -20,6 +20,7 @@
 
 namespace okapi {
 
+class AdapterWeights;
 class CancelToken;
 class SequenceBatch;
 struct Answer;
@@ -30,6 +31,7 @@ struct EvaluationOptions {
   int64_t batch_size = 0;            ///< most sequences in flight; 0: what memory and use suggest
   std::shared_ptr<Results> results;  ///< null: samples are kept in this object alone
   int64_t max_samples = 0;           ///< the first so many items; 0: all
+  std::shared_ptr<const AdapterWeights> adapter;  ///< beside the model's weights; null: none
 };
 
 struct RunOptions {

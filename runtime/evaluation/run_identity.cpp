@@ -4,6 +4,7 @@
 #include "runtime/base/sha256.h"
 #include "runtime/evaluation/bound_task.h"
 #include "runtime/generation/session.h"
+#include "runtime/model/adapter_weights.h"
 #include "runtime/model/model.h"
 #include "runtime/model/rotary/rope_table.h"
 #include "runtime/runtime_context.h"
@@ -52,18 +53,21 @@ std::string table_sha256(const Model& model, const Rope& rope, int64_t declared_
   return RopeTables::evaluate(rope, geometry, model.config().n_layers).sha256();
 }
 
-Json run_identity(const BoundTask& task, const Model& model, const Rope& rope,
-                  int64_t rope_length) {
+Json run_identity(const BoundTask& task, const Model& model, const Rope& rope, int64_t rope_length,
+                  const AdapterWeights* adapter) {
   const Json described = model.describe();
-  return {{"model_sha256", model.sha256()},
-          {"dtype", described["dtype"]},
-          {"pair_layout", described["pair_layout"]},
-          {"backend", model.context()->backend()->name()},
-          {"rope", rope.canonical()},
-          {"rope_length", rope_length_json(rope_length)},
-          {"rope_tables_sha256", fingerprint(model, rope)},
-          {"rope_plugins", rope_plugins(rope)},
-          {"task", task.identity()}};
+  Json identity = {{"model_sha256", model.sha256()},
+                   {"dtype", described["dtype"]},
+                   {"pair_layout", described["pair_layout"]},
+                   {"backend", model.context()->backend()->name()},
+                   {"rope", rope.canonical()},
+                   {"rope_length", rope_length_json(rope_length)},
+                   {"rope_tables_sha256", fingerprint(model, rope)},
+                   {"rope_plugins", rope_plugins(rope)},
+                   {"task", task.identity()}};
+  // Absent without one, so that runs stored before there were adapters are still found.
+  if (adapter != nullptr) identity["adapter_sha256"] = adapter->sha256();
+  return identity;
 }
 
 }  // namespace okapi

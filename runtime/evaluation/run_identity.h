@@ -8,14 +8,16 @@
 
 namespace okapi {
 
+class AdapterWeights;
 class BoundTask;
 class Model;
 class Rope;
 
-/// Model, tokenizer, rope with the hash of its tables, rule of the declared length, task, plugins
-/// with the hashes of their files, backend, dtype. The batch size is not part of it: what else is
-/// in a batch does not change an answer.
-Json run_identity(const BoundTask& task, const Model& model, const Rope& rope, int64_t rope_length);
+/// Model, adapter if there is one, tokenizer, rope with the hash of its tables, rule of the
+/// declared length, task, plugins with the hashes of their files, backend, dtype. The batch size is
+/// not part of it: what else is in a batch does not change an answer.
+Json run_identity(const BoundTask& task, const Model& model, const Rope& rope, int64_t rope_length,
+                  const AdapterWeights* adapter);
 
 /// The rule as reports write it: "prompt+output", "follow", or the number given.
 Json rope_length_json(int64_t rope_length);

@@ -65,18 +65,13 @@ std::vector<double> score_window(Session& session, const PreparedItem& prepared)
 
 }  // namespace
 
-SequenceBatch::SequenceBatch(std::shared_ptr<const Model> model, std::shared_ptr<const Rope> rope,
-                             int64_t rope_length, std::shared_ptr<const CancelToken> cancel)
-    : model_(std::move(model)),
-      rope_(std::move(rope)),
-      rope_length_(rope_length),
-      cancel_(std::move(cancel)) {}
+SequenceBatch::SequenceBatch(std::shared_ptr<const Model> model, SessionOptions options,
+                             std::shared_ptr<const CancelToken> cancel)
+    : model_(std::move(model)), options_(std::move(options)), cancel_(std::move(cancel)) {}
 
 std::shared_ptr<Session> SequenceBatch::new_session(const PreparedItem& prepared) const {
-  SessionOptions options;
-  options.rope = rope_;
-  options.rope_length = rope_length_;
-  if (rope_length_ == kRopeLengthAuto && prepared.item.target_length > 0) {
+  SessionOptions options = options_;
+  if (options.rope_length == kRopeLengthAuto && prepared.item.target_length > 0) {
     options.rope_length = prepared.item.target_length;
   }
   std::shared_ptr<Session> session = Session::create(model_, options);
@@ -146,8 +141,9 @@ Answer SequenceBatch::answer_of(Running& running) const {
     answer.output.ids = running.completion->ids();
     answer.output.text = model_->tokenizer()->decode(answer.output.ids);
   }
-  answer.declared_length =
-      rope_length_ == kRopeLengthFollow ? kRopeLengthFollow : running.session->declared_length();
+  answer.declared_length = options_.rope_length == kRopeLengthFollow
+                               ? kRopeLengthFollow
+                               : running.session->declared_length();
   answer.seconds = std::chrono::duration<double>(Clock::now() - running.began).count();
   answer.prepared = std::move(running.prepared);
   return answer;

@@ -31,8 +31,9 @@ struct Answer {
 
 class SequenceBatch {
  public:
-  SequenceBatch(std::shared_ptr<const Model> model, std::shared_ptr<const Rope> rope,
-                int64_t rope_length, std::shared_ptr<const CancelToken> cancel);
+  /// @param options  of every session; under kRopeLengthAuto an item's target length goes first
+  SequenceBatch(std::shared_ptr<const Model> model, SessionOptions options,
+                std::shared_ptr<const CancelToken> cancel);
 
   /// Reads the prompt. A window to score is done with then; its answer comes with the next step().
   void admit(PreparedItem prepared);
@@ -62,8 +63,7 @@ class SequenceBatch {
   Answer answer_of(Running& running) const;
 
   std::shared_ptr<const Model> model_;
-  std::shared_ptr<const Rope> rope_;
-  int64_t rope_length_;
+  SessionOptions options_;
   std::shared_ptr<const CancelToken> cancel_;
   std::list<Running> running_;
 };

@@ -105,10 +105,7 @@ class SavedSession {
     check_same("pair_layout",
                model_->pair_layout() == PairLayout::half_split ? "half_split" : "interleaved");
 
-    // Files of before there were adapters do not say.
-    if (adapter_ || file_.metadata().contains("adapter_sha256")) {
-      check_same("adapter_sha256", adapter_text(adapter_));
-    }
+    check_adapter();
     SessionOptions options = read_options();
     options.adapter = adapter_;
     options.rope = model_->parse_rope(field("rope"));
@@ -140,6 +137,18 @@ class SavedSession {
     throw Error(code, name + ": the file has " + field(name) + ", here it is " + here)
         .in("session")
         .field(name)
+        .at(file_.path());
+  }
+
+  // Files of before there were adapters do not say.
+  void check_adapter() const {
+    const std::string had = file_.metadata().contains("adapter_sha256") ? field("adapter_sha256")
+                                                                        : adapter_text(nullptr);
+    if (had == adapter_text(adapter_)) return;
+    throw Error(Code::failed_precondition, "adapter: the file was made with " + had +
+                                               ", the one given here is " + adapter_text(adapter_))
+        .in("session")
+        .field("adapter")
         .at(file_.path());
   }
 

@@ -63,7 +63,7 @@ SessionState::SessionState(std::shared_ptr<const Model> model_of_session,
       cache(model->page_pool()) {
   check_options(options);
   check_rope_fits(rope->model_geometry(), model->rope_geometry());
-  if (options.adapter && options.adapter->model() != model.get()) {
+  if (options.adapter && options.adapter->model() != model) {
     throw bad_session_option("adapter", "was attached to another model");
   }
   if (!options.positions.empty()) {

@@ -45,6 +45,15 @@ Adapter Adapter::fresh(const ModelConfig& config, const AdapterShape& shape, uin
   return adapter;
 }
 
+Adapter Adapter::of(const ModelConfig& config, const AdapterShape& shape,
+                    std::map<Key, AdapterModule> modules) {
+  Adapter adapter;
+  adapter.shape_ = shape;
+  adapter.n_layers_ = config.n_layers;
+  adapter.modules_ = std::move(modules);
+  return adapter;
+}
+
 const AdapterModule* Adapter::find(int64_t layer, Projection projection) const {
   const auto found = modules_.find({layer, projection});
   return found == modules_.end() ? nullptr : &found->second;
@@ -77,8 +86,13 @@ Json Adapter::describe() const {
   for (const Projection projection : shape_.targets) {
     targets.push_back(lora_target_names()[static_cast<size_t>(projection)]);
   }
-  return {{"rank", shape_.rank},     {"alpha", shape_.alpha}, {"dropout", shape_.dropout},
-          {"scale", shape_.scale()}, {"targets", targets},    {"n_parameters", n_parameters()},
+  return {{"path", path_},
+          {"rank", shape_.rank},
+          {"alpha", shape_.alpha},
+          {"dropout", shape_.dropout},
+          {"scale", shape_.scale()},
+          {"targets", targets},
+          {"n_parameters", n_parameters()},
           {"sha256", sha256()}};
 }
 

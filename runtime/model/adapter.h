@@ -48,9 +48,14 @@ class Adapter {
   /// As peft makes them: A uniform within 1 / sqrt(K) (Kaiming's with a = sqrt 5), B zero.
   static Adapter fresh(const ModelConfig& config, const AdapterShape& shape, uint64_t seed);
 
+  /// Of given modules, each of which must fit the model.
+  static Adapter of(const ModelConfig& config, const AdapterShape& shape,
+                    std::map<Key, AdapterModule> modules);
+
   /// Writes adapter_config.json and adapter_model.safetensors, which peft reads.
   void save(const std::filesystem::path& folder, const std::string& base_model) const;
 
+  const std::string& path() const { return path_; }  ///< it was loaded from; may be empty
   const AdapterShape& shape() const { return shape_; }
   void set_dropout(double dropout) { shape_.dropout = dropout; }  ///< changes no answer
   const std::map<Key, AdapterModule>& modules() const { return modules_; }
@@ -64,6 +69,7 @@ class Adapter {
   Json describe() const;
 
  private:
+  std::string path_;
   AdapterShape shape_;
   int64_t n_layers_ = 0;  ///< of the model
   std::map<Key, AdapterModule> modules_;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <optional>
 #include <set>
+#include <system_error>
 
 #include "runtime/base/error.h"
 #include "runtime/base/file.h"
@@ -21,13 +22,11 @@ constexpr const char* kWeightsFile = "adapter_model.safetensors";
 // Bookkeeping of peft, and what only matters while an adapter is initialised.
 constexpr const char* kHarmless[] = {"auto_mapping",        "base_model_name_or_path",
                                      "ensure_weight_tying", "inference_mode",
-                                     "init_lora_weights",   "loftq_config",
-                                     "eva_config",          "corda_config",
-                                     "lora_ga_config",      "layers_pattern",
+                                     "loftq_config",        "eva_config",
+                                     "corda_config",        "lora_ga_config",
                                      "megatron_core",       "peft_version",
                                      "qalora_group_size",   "revision",
-                                     "runtime_config",      "task_type",
-                                     "exclude_modules"};
+                                     "runtime_config",      "task_type"};
 
 // Each makes the adapter compute something else, unless it is absent, null or this.
 const std::vector<std::pair<const char*, Json>>& refused_unless() {
@@ -36,9 +35,11 @@ const std::vector<std::pair<const char*, Json>>& refused_unless() {
       {"alpha_pattern", Json::object()},
       {"arrow_config", nullptr},
       {"bias", "none"},
+      {"exclude_modules", nullptr},
       {"fan_in_fan_out", false},
       {"kasa_config", nullptr},
       {"layer_replication", nullptr},
+      {"layers_pattern", "layers"},
       {"lora_bias", false},
       {"megatron_config", nullptr},
       {"modules_to_save", nullptr},
@@ -56,6 +57,20 @@ const std::vector<std::pair<const char*, Json>>& refused_unless() {
 [[noreturn]] void refuse(Code code, const std::filesystem::path& file, const std::string& field,
                          const std::string& problem) {
   throw Error(code, field + ": " + problem).in(kAdapterComponent).field(field).at(file.string());
+}
+
+/// Ways to begin that change the base's weights as well (pissa, olora, loftq, corda and such): the
+/// matrices then belong to that changed base, which is not the one at hand.
+void check_initialisation(JsonFields& fields, const std::filesystem::path& file) {
+  const Json* way = fields.value("init_lora_weights");
+  if (way == nullptr || way->is_boolean()) return;
+  for (const char* harmless : {"gaussian", "orthogonal", "eva"}) {
+    if (*way == harmless) return;
+  }
+  refuse(Code::unimplemented, file, "init_lora_weights",
+         "wanted true, false, \"gaussian\", \"orthogonal\" or \"eva\", which leave the base as it "
+         "is, found " +
+             describe_json(*way) + "; peft can convert such an adapter to a plain one");
 }
 
 std::optional<Projection> projection_named(const std::string& name) {
@@ -140,7 +155,10 @@ Adapter Adapter::load(const std::filesystem::path& folder, const ModelConfig& co
            "this kind of adapter is not implemented; wanted it absent, null or " + off.dump() +
                ", found " + describe_json(*found));
   }
+  check_initialisation(fields, config_path);
+
   Adapter adapter;
+  adapter.path_ = folder.string();
   adapter.n_layers_ = config.n_layers;
   AdapterShape& shape = adapter.shape_;
   shape.rank = fields.integer("r", 1, 1 << 16);
@@ -175,7 +193,8 @@ Adapter Adapter::load(const std::filesystem::path& folder, const ModelConfig& co
 }
 
 void Adapter::save(const std::filesystem::path& folder, const std::string& base_model) const {
-  std::filesystem::create_directories(folder);
+  std::error_code ignored;
+  std::filesystem::create_directories(folder, ignored);  // what is wrong, the first file says
   std::vector<std::pair<std::string, ConstTensorView>> tensors;
   std::set<int64_t> layers;
   for (const auto& [key, module] : modules_) {

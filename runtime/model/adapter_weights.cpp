@@ -40,6 +40,19 @@ Place place_of(const ModelConfig& config, Projection projection) {
   throw Error(Code::internal, "a projection without a place");
 }
 
+// Heads whose rows of B are rotated: they stand as the checkpoint's do, kernels want them
+// half-split.
+int64_t n_rotated_heads(const ModelConfig& config, Projection projection) {
+  switch (projection) {
+    case Projection::q:
+      return config.n_heads;
+    case Projection::k:
+      return config.n_kv_heads;
+    default:
+      return 0;
+  }
+}
+
 void check_fits(const ModelConfig& config, const Adapter& adapter) {
   for (const auto& [key, module] : adapter.modules()) {
     const ProjectionShape shape = projection_shape(config, key.second);
@@ -65,7 +78,8 @@ std::shared_ptr<const AdapterWeights> AdapterWeights::attach(
   const ModelConfig& config = model->config();
   check_fits(config, adapter);
   std::shared_ptr<AdapterWeights> weights(new AdapterWeights());
-  weights->model_ = model.get();
+  weights->model_ = model;
+  weights->shape_ = adapter.shape();
   weights->sha256_ = adapter.sha256();
   weights->description_ = adapter.describe();
   weights->layers_.resize(static_cast<size_t>(config.n_layers));
@@ -82,10 +96,7 @@ std::shared_ptr<const AdapterWeights> AdapterWeights::attach(
   for (const auto& [key, module] : adapter.modules()) {
     const auto [layer, projection] = key;
     const Place place = place_of(config, projection);
-    // Rows of B stand as the checkpoint's do; kernels want pairs half-split.
-    const int64_t n_heads = projection == Projection::q   ? config.n_heads
-                            : projection == Projection::k ? config.n_kv_heads
-                                                          : 0;
+    const int64_t n_heads = n_rotated_heads(config, projection);
     LoraBranch branch;
     branch.first_column = place.first_column;
     branch.scale = static_cast<float>(adapter.shape().scale());
@@ -98,10 +109,35 @@ std::shared_ptr<const AdapterWeights> AdapterWeights::attach(
       b = std::as_const(permuted).view();
     }
     branch.b = upload(b);
+    weights->keys_.push_back(key);
     weights->layers_[static_cast<size_t>(layer)][static_cast<size_t>(place.matrix)].push_back(
         branch);
   }
+  weights->description_["bytes"] = weights->bytes();
   return weights;
+}
+
+Adapter AdapterWeights::download() const {
+  const ModelConfig& config = model_->config();
+  const std::unique_ptr<Stream> stream = model_->context()->backend()->create_stream();
+  const auto fetch = [&](const Tensor& tensor) {
+    const ConstTensorView view = tensor.view();
+    HostTensor values(DType::f32, {view.shape[0], view.shape[1]});
+    stream->download(values.view().data, view.data, tensor.bytes());
+    stream->synchronize();
+    return values;
+  };
+  std::map<Adapter::Key, AdapterModule> modules;
+  for (size_t i = 0; i < keys_.size(); ++i) {
+    AdapterModule module{fetch(*tensors_[2 * i]), fetch(*tensors_[2 * i + 1])};
+    const int64_t n_heads = n_rotated_heads(config, keys_[i].second);
+    if (n_heads > 0 && model_->pair_layout() != PairLayout::half_split) {
+      module.b = permute_pairs(std::as_const(module.b).view(), n_heads, config.head_dim,
+                               PairLayout::half_split, model_->pair_layout());
+    }
+    modules.emplace(keys_[i], std::move(module));
+  }
+  return Adapter::of(config, shape_, std::move(modules));
 }
 
 void AdapterWeights::add_branches(Workspace& workspace, int64_t layer, Matrix matrix,

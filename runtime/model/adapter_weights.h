@@ -37,7 +37,10 @@ class AdapterWeights {
   void add_branches(Workspace& workspace, int64_t layer, Matrix matrix, ConstTensorView x,
                     TensorView out) const;
 
-  const Model* model() const { return model_; }  ///< to compare with
+  /// It as it was attached, read back from the device; knows no folder.
+  Adapter download() const;
+
+  const std::shared_ptr<const Model>& model() const { return model_; }
   const std::string& sha256() const { return sha256_; }
   uint64_t bytes() const;
   Json describe() const { return description_; }
@@ -45,10 +48,12 @@ class AdapterWeights {
  private:
   AdapterWeights() = default;
 
-  const Model* model_ = nullptr;
+  std::shared_ptr<const Model> model_;
+  AdapterShape shape_;
   std::string sha256_;
   Json description_;
-  std::vector<std::unique_ptr<Tensor>> tensors_;
+  std::vector<Adapter::Key> keys_;
+  std::vector<std::unique_ptr<Tensor>> tensors_;                ///< A and B of each key in turn
   std::vector<std::array<std::vector<LoraBranch>, 4>> layers_;  ///< [n_layers][Matrix]
 };
 

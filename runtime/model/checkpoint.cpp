@@ -1,5 +1,6 @@
 #include "runtime/model/checkpoint.h"
 
+#include <algorithm>
 #include <mutex>
 #include <set>
 
@@ -180,13 +181,26 @@ ConstTensorView Checkpoint::tensor(const std::string& name) const {
   return shards_[found->second].tensor(name);
 }
 
-std::string Checkpoint::sha256() const {
+std::string Checkpoint::sha256(
+    const std::function<void(int64_t done, int64_t total)>& between) const {
+  constexpr size_t kBytesAtOnce = size_t{16} << 20;  // some tens of milliseconds
   const std::lock_guard lock(hash_->mutex);
   if (hash_->hex.empty()) {
+    size_t n_total = 0;
+    for (const SafetensorsFile& shard : shards_) n_total += shard.bytes().size();
+    size_t n_done = 0;
     Sha256 all;
     all.update(config_sha256_);
     for (const SafetensorsFile& shard : shards_) {
-      all.update(sha256_of(shard.bytes().data(), shard.bytes().size()));
+      Sha256 file;
+      for (auto left = shard.bytes(); !left.empty();) {
+        const auto part = left.first(std::min(left.size(), kBytesAtOnce));
+        left = left.subspan(part.size());
+        file.update(part.data(), part.size());
+        n_done += part.size();
+        if (between) between(static_cast<int64_t>(n_done), static_cast<int64_t>(n_total));
+      }
+      all.update(file.hex());
     }
     hash_->hex = all.hex();
   }

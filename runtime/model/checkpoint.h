@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -37,8 +38,9 @@ class Checkpoint {
   ConstTensorView tensor(const std::string& name) const;
 
   /// Of everything that decides what the model computes: the configuration file and the weights
-  /// files. Reads all of them on the first call. Thread-safe.
-  std::string sha256() const;
+  /// files. Reads all of them on the first call, and calls `between` (in bytes) every now and then,
+  /// which may throw to stop it. Thread-safe.
+  std::string sha256(const std::function<void(int64_t done, int64_t total)>& between = {}) const;
 
   /// The files mapped, for reports.
   std::vector<std::string> files() const;

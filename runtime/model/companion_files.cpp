@@ -2,6 +2,7 @@
 
 #include <system_error>
 
+#include "runtime/base/error.h"
 #include "runtime/base/file.h"
 
 namespace okapi {
@@ -16,6 +17,19 @@ constexpr const char* kNames[] = {
     "chat_template.jinja"};
 
 }  // namespace
+
+void make_output_folder(const std::filesystem::path& out,
+                        std::initializer_list<std::filesystem::path> inputs) {
+  std::error_code ignored;
+  for (const std::filesystem::path& input : inputs) {
+    if (!std::filesystem::equivalent(out, input, ignored)) continue;
+    throw Error(Code::invalid_argument, "wanted a folder of its own to write to, found one to read")
+        .in("model")
+        .field("out")
+        .at(out.string());
+  }
+  std::filesystem::create_directories(out, ignored);  // whoever writes there says what is wrong
+}
 
 void copy_file_of_model(const std::filesystem::path& from, const std::filesystem::path& to,
                         const std::string& name) {

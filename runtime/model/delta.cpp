@@ -28,10 +28,17 @@ std::map<std::string, std::vector<int64_t>> shapes_of(const ModelConfig& config)
   return shapes;
 }
 
-std::vector<TensorHeader> headers_of(const ModelConfig& config, DType dtype) {
-  std::vector<TensorHeader> headers;
-  for (const auto& [name, shape] : shapes_of(config)) headers.push_back({name, dtype, shape});
-  return headers;
+std::string hash_of(const Checkpoint& checkpoint, const DeltaOptions& options) {
+  return checkpoint.sha256([&](int64_t done, int64_t total) {
+    if (options.cancel != nullptr) options.cancel->check();
+    if (options.progress) options.progress(done, total);
+  });
+}
+
+/// For hashes on the way to something whose progress is counted in tensors.
+DeltaOptions silently(DeltaOptions options) {
+  options.progress = nullptr;
+  return options;
 }
 
 /// a + factor b, element by element.
@@ -55,17 +62,20 @@ void write_tensor(ConstTensorView values, DType dtype, const FileWriter& write) 
 }
 
 /// Writes a file of all tensors, each made by `make` when its turn comes.
-template <typename Make>
+template <typename DTypeOf, typename Make>
 void write_all(const std::filesystem::path& path, const ModelConfig& config,
                const DeltaOptions& options, const std::map<std::string, std::string>& metadata,
-               Make&& make) {
-  const std::vector<TensorHeader> headers = headers_of(config, options.dtype);
+               DTypeOf&& dtype_of, Make&& make) {
+  std::vector<TensorHeader> headers;
+  for (const auto& [name, shape] : shapes_of(config)) {
+    headers.push_back({name, dtype_of(name), shape});
+  }
   int64_t n_done = 0;
   write_safetensors_by_part(
       path, headers,
       [&](const std::string& name, const FileWriter& write) {
         if (options.cancel != nullptr) options.cancel->check();
-        write_tensor(make(name).view(), options.dtype, write);
+        write_tensor(make(name).view(), dtype_of(name), write);
         if (options.progress) options.progress(++n_done, static_cast<int64_t>(headers.size()));
       },
       metadata);
@@ -106,14 +116,21 @@ DeltaInfo read_info(const SafetensorsFile& file) {
   info.base_sha256 = field("base_sha256");
   info.tuned_sha256 = field("tuned_sha256");
   info.rope = field("rope");
-  const std::string dtype = field("dtype");
-  info.dtype = dtype == "F32" ? DType::f32 : dtype == "BF16" ? DType::bf16 : DType::f16;
-  return info;
+  for (const DType dtype : {DType::f32, DType::f16, DType::bf16}) {
+    if (field("dtype") != safetensors_name(dtype)) continue;
+    info.dtype = dtype;
+    return info;
+  }
+  throw Error(Code::data_loss, "dtype: wanted F32, F16 or BF16, found " + field("dtype"))
+      .in(kComponent)
+      .field("dtype")
+      .at(file.path());
 }
 
-DeltaInfo check(const Checkpoint& base, const SafetensorsFile& file, const ModelConfig& config) {
+DeltaInfo check(const Checkpoint& base, const SafetensorsFile& file, const ModelConfig& config,
+                const DeltaOptions& options) {
   const DeltaInfo info = read_info(file);
-  if (info.base_sha256 != base.sha256()) {
+  if (info.base_sha256 != hash_of(base, options)) {
     throw Error(Code::failed_precondition,
                 "base_sha256: the delta was made from a base of SHA-256 " + info.base_sha256 +
                     ", this one is " + base.sha256())
@@ -150,25 +167,30 @@ void make_delta(const std::filesystem::path& base_folder, const std::filesystem:
         .field(name)
         .at(tuned_folder.string());
   }
-  std::filesystem::create_directories(delta);
-  write_all(delta / kFile, tuned.config(), options,
-            {{"format", kFormat},
-             {"base_sha256", base.sha256()},
-             {"tuned_sha256", tuned.sha256()},
-             {"rope", tuned.config().rope_spec},
-             {"dtype", safetensors_name(options.dtype)}},
-            [&](const std::string& name) {
-              HostTensor difference = combined(tuned.tensor(name), base.tensor(name), -1);
-              check_finite(name, difference, options.dtype, delta / kFile);
-              return difference;
-            });
+  const DType dtype = options.dtype.value_or(DType::f16);
+  const DeltaOptions silent = silently(options);
+  make_output_folder(delta, {base_folder, tuned_folder});
+  write_all(
+      delta / kFile, tuned.config(), options,
+      {{"format", kFormat},
+       {"base_sha256", hash_of(base, silent)},
+       {"tuned_sha256", hash_of(tuned, silent)},
+       {"rope", tuned.config().rope_spec},
+       {"dtype", safetensors_name(dtype)}},
+      [&](const std::string&) { return dtype; },
+      [&](const std::string& name) {
+        HostTensor difference = combined(tuned.tensor(name), base.tensor(name), -1);
+        check_finite(name, difference, dtype, delta / kFile);
+        return difference;
+      });
   copy_file_of_model(tuned_folder, delta, "config.json");
   copy_companion_files(tuned_folder, delta);
 }
 
-DeltaInfo check_delta(const std::filesystem::path& base, const std::filesystem::path& delta) {
+DeltaInfo check_delta(const std::filesystem::path& base, const std::filesystem::path& delta,
+                      const DeltaOptions& options) {
   return check(Checkpoint::open(base), SafetensorsFile::open(delta / kFile),
-               read_model_config(delta));
+               read_model_config(delta), options);
 }
 
 void apply_delta(const std::filesystem::path& base_folder, const std::filesystem::path& delta,
@@ -176,10 +198,11 @@ void apply_delta(const std::filesystem::path& base_folder, const std::filesystem
   const Checkpoint base = Checkpoint::open(base_folder);
   const SafetensorsFile file = SafetensorsFile::open(delta / kFile);
   const ModelConfig config = read_model_config(delta);
-  static_cast<void>(check(base, file, config));
-  std::filesystem::create_directories(out);
+  static_cast<void>(check(base, file, config, silently(options)));
+  make_output_folder(out, {base_folder, delta});
   write_all(
       out / "model.safetensors", config, options, {{"format", "pt"}},
+      [&](const std::string& name) { return options.dtype.value_or(base.tensor(name).dtype); },
       [&](const std::string& name) { return combined(base.tensor(name), file.tensor(name), 1); });
   copy_file_of_model(delta, out, "config.json");
   copy_companion_files(delta, out);

@@ -6,11 +6,12 @@
 //
 // The folder holds delta.safetensors, whose tensors have the model's names and shapes and whose
 // metadata names format, base, tuned model and dtype; and the tuned model's config.json (with its
-// rope) and tokenizer. Sums are formed in double and rounded once.
+// rope) and tokenizer. Sums are formed in double.
 #pragma once
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "backends/tensor_view.h"
@@ -19,8 +20,10 @@
 namespace okapi {
 
 struct DeltaOptions {
-  DType dtype = DType::f16;  ///< of the differences, or of the restored weights: f32, f16 or bf16
-  std::function<void(int64_t done, int64_t total)> progress;  ///< tensors
+  /// Of the differences, or of the restored weights: f32, f16 or bf16. None: differences are f16,
+  /// restored weights what the base's are.
+  std::optional<DType> dtype;
+  std::function<void(int64_t done, int64_t total)> progress;  ///< tensors; bytes of a check alone
   const CancelToken* cancel = nullptr;
 };
 
@@ -33,13 +36,14 @@ struct DeltaInfo {
 };
 
 /// Throws invalid_argument when the two models differ in the shape of a tensor, out_of_range when a
-/// difference does not fit the dtype.
+/// difference does not fit the dtype. No folder to write to may be one that is read.
 void make_delta(const std::filesystem::path& base, const std::filesystem::path& tuned,
                 const std::filesystem::path& delta, const DeltaOptions& options = {});
 
 /// Throws failed_precondition when the delta was made from another base, data_loss when it lacks a
 /// tensor.
-DeltaInfo check_delta(const std::filesystem::path& base, const std::filesystem::path& delta);
+DeltaInfo check_delta(const std::filesystem::path& base, const std::filesystem::path& delta,
+                      const DeltaOptions& options = {});
 
 /// Writes base + delta as a Hugging Face folder. Checks first.
 void apply_delta(const std::filesystem::path& base, const std::filesystem::path& delta,

@@ -15,7 +15,7 @@ namespace okapi {
 
 void merge_adapter(const std::filesystem::path& base_folder,
                    const std::filesystem::path& adapter_folder, const std::filesystem::path& out,
-                   std::optional<DType> dtype) {
+                   const MergeOptions& options) {
   const Checkpoint base = Checkpoint::open(base_folder);
   const Adapter adapter = Adapter::load(adapter_folder, base.config());
   const WeightSource source = merged_source(
@@ -30,17 +30,19 @@ void merge_adapter(const std::filesystem::path& base_folder,
   }
   const auto dtype_of = [&](const std::string& name) {
     const DType own = base.tensor(name).dtype;
-    return changed.contains(name) ? dtype.value_or(own) : own;
+    return changed.contains(name) ? options.dtype.value_or(own) : own;
   };
   std::vector<TensorHeader> headers;
   for_each_llama_tensor(base.config(), [&](const ExpectedTensor& tensor) {
     headers.push_back({tensor.name, dtype_of(tensor.name), tensor.shape});
   });
 
-  std::filesystem::create_directories(out);
+  make_output_folder(out, {base_folder, adapter_folder});
+  int64_t n_done = 0;
   write_safetensors_by_part(
       out / "model.safetensors", headers,
       [&](const std::string& name, const FileWriter& write) {
+        if (options.cancel != nullptr) options.cancel->check();
         const LentTensor lent = source(name);
         const DType wanted = dtype_of(name);
         const HostTensor other =
@@ -48,6 +50,7 @@ void merge_adapter(const std::filesystem::path& base_folder,
         const ConstTensorView view = lent.view.dtype == wanted ? lent.view : other.view();
         write({static_cast<const std::byte*>(view.data),
                static_cast<size_t>(view.count()) * size_of(view.dtype)});
+        if (options.progress) options.progress(++n_done, static_cast<int64_t>(headers.size()));
       },
       {{"format", "pt"}});
   copy_file_of_model(base_folder, out, "config.json");

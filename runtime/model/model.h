@@ -56,6 +56,7 @@ class Model : public std::enable_shared_from_this<Model> {
                                        const ModelOptions& options = {});
   ~Model();
 
+  const std::string& path() const { return path_; }  ///< "" for random weights
   const ModelConfig& config() const { return config_; }
   const std::shared_ptr<RuntimeContext>& context() const { return context_; }
   std::shared_ptr<const Tokenizer> tokenizer() const { return tokenizer_; }  ///< null: none
@@ -91,7 +92,7 @@ class Model : public std::enable_shared_from_this<Model> {
 
   std::shared_ptr<RuntimeContext> context_;
   ModelConfig config_;
-  std::string path_;  ///< "" for random weights
+  std::string path_;
   PairLayout pair_layout_ = PairLayout::half_split;
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::unique_ptr<const Weights> weights_;

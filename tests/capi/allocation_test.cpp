@@ -301,6 +301,43 @@ TEST_F(AllocationTest, Session) {
   EXPECT_LT(distance(found, prefill(make_session(model_.get(), &with_rope).get(), fed)), kRounding);
 }
 
+TEST_F(AllocationTest, Adapter) {
+  open_all();
+  const std::string folder = (folder_.path() / "adapter").string();
+  write_adapter(folder_.path(), folder);
+  fail_each_allocation("adapter_open", making(okapi_adapter_unref, [&](auto** out, auto** error) {
+                         return okapi_adapter_open(model_.get(), folder.c_str(), out, error);
+                       }));
+  const AdapterPtr adapter = open_adapter(model_.get(), folder);
+  fail_each_allocation("adapter_describe", [&] {
+    return okapi_adapter_describe(adapter.get(), buffer_.data(), buffer_.size(), nullptr, nullptr);
+  });
+  const std::string saved = (folder_.path() / "saved").string();
+  fail_each_allocation("adapter_save",
+                       [&] { return okapi_adapter_save(adapter.get(), saved.c_str(), nullptr); });
+  const std::string merged = (folder_.path() / "merged").string();
+  fail_each_allocation("adapter_merge", [&] {
+    return okapi_adapter_merge(folder_.path().c_str(), folder.c_str(), merged.c_str(), nullptr,
+                               nullptr);
+  });
+}
+
+TEST_F(AllocationTest, Delta) {
+  const std::string base = folder_.path().string();
+  const std::string delta = (folder_.path() / "delta").string();
+  const std::string out = (folder_.path() / "out").string();
+  fail_each_allocation("delta_make", [&] {
+    return okapi_delta_make(base.c_str(), base.c_str(), delta.c_str(), nullptr, nullptr);
+  });
+  fail_each_allocation("delta_check", [&] {
+    return okapi_delta_check(base.c_str(), delta.c_str(), nullptr, buffer_.data(), buffer_.size(),
+                             nullptr, nullptr);
+  });
+  fail_each_allocation("delta_apply", [&] {
+    return okapi_delta_apply(base.c_str(), delta.c_str(), out.c_str(), nullptr, nullptr);
+  });
+}
+
 TEST_F(AllocationTest, DatasetAndTask) {
   open_all();
   fail_each_allocation("dataset_open", making(okapi_dataset_unref, [&](auto** out, auto** error) {

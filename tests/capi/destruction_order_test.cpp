@@ -16,6 +16,7 @@ struct Objects {
   ModelPtr model;
   TokenizerPtr tokenizer;
   RopePtr rope;
+  AdapterPtr adapter;
   CancelPtr cancel;
   SessionPtr session;
   SessionPtr fork;
@@ -36,6 +37,9 @@ struct Objects {
         [](okapi_cancel** out, okapi_error** error) { return okapi_cancel_create(out, error); });
     okapi_session_options session_options = OKAPI_SESSION_OPTIONS_INIT;
     session_options.rope = rope.get();
+    write_adapter(folder.path(), folder.path() / "adapter");
+    adapter = open_adapter(model.get(), folder.path() / "adapter");
+    session_options.adapter = adapter.get();
     session = make_session(model.get(), &session_options);
     EXPECT_EQ(okapi_session_set_cancel(session.get(), cancel.get(), nullptr), OKAPI_OK);
     prefill(session.get(), some_ids(3));
@@ -57,6 +61,7 @@ struct Objects {
     okapi_evaluation_options evaluation_options = OKAPI_EVALUATION_OPTIONS_INIT;
     evaluation_options.rope = rope.get();
     evaluation_options.results = results.get();
+    evaluation_options.adapter = adapter.get();
     evaluation = create<EvaluationPtr>([&](okapi_evaluation** out, okapi_error** error) {
       return okapi_evaluation_create(task.get(), model.get(), &evaluation_options, out, error);
     });
@@ -89,6 +94,10 @@ const std::vector<Kind>& kinds() {
       {"rope", [](Objects& o) { o.rope.reset(); },
        [](Objects& o) {
          return okapi_rope_explain(o.rope.get(), 99, nullptr, 0, nullptr, nullptr);
+       }},
+      {"adapter", [](Objects& o) { o.adapter.reset(); },
+       [](Objects& o) {
+         return okapi_adapter_save(o.adapter.get(), (o.folder.path() / "saved").c_str(), nullptr);
        }},
       {"cancel", [](Objects& o) { o.cancel.reset(); },
        [](Objects& o) {

@@ -149,6 +149,7 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_session_fork),
       OKAPI_ENTRY(okapi_session_save),
       OKAPI_ENTRY(okapi_session_restore),
+      OKAPI_ENTRY(okapi_session_restore_with),
       OKAPI_ENTRY(okapi_session_describe),
 
       OKAPI_ENTRY(okapi_dataset_open),
@@ -183,6 +184,17 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_evaluation_run),
       OKAPI_ENTRY(okapi_evaluation_report),
       OKAPI_ENTRY(okapi_evaluation_describe),
+
+      OKAPI_ENTRY(okapi_adapter_open),
+      OKAPI_ENTRY(okapi_adapter_ref),
+      OKAPI_ENTRY(okapi_adapter_unref),
+      OKAPI_ENTRY(okapi_adapter_describe),
+      OKAPI_ENTRY(okapi_adapter_save),
+      OKAPI_ENTRY(okapi_adapter_merge),
+
+      OKAPI_ENTRY(okapi_delta_make),
+      OKAPI_ENTRY(okapi_delta_check),
+      OKAPI_ENTRY(okapi_delta_apply),
 
       OKAPI_ENTRY(okapi_trainer_open),
       OKAPI_ENTRY(okapi_trainer_ref),

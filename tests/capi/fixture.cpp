@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "runtime/base/random.h"
+#include "runtime/model/adapter.h"
 #include "tests/support/tiny_model.h"
 
 namespace okapi::test {
@@ -37,6 +39,29 @@ void write_model(const std::filesystem::path& folder) { write_tiny_model(folder,
 ModelPtr open_model(okapi_runtime* runtime, const std::filesystem::path& folder) {
   return create<ModelPtr>([&](okapi_model** out, okapi_error** error) {
     return okapi_model_open(runtime, folder.c_str(), nullptr, out, error);
+  });
+}
+
+void write_adapter(const std::filesystem::path& model_folder, const std::filesystem::path& folder,
+                   uint64_t seed) {
+  AdapterShape shape;
+  shape.rank = 4;
+  shape.alpha = 8;
+  shape.targets = {Projection::q, Projection::v, Projection::o, Projection::down};
+  Adapter adapter = Adapter::fresh(read_model_config(model_folder), shape, seed);
+  Random random(seed, 99);
+  for (auto& [key, module] : adapter.modules()) {
+    const TensorView b = module.b.view();
+    for (int64_t i = 0; i < b.count(); ++i) {
+      static_cast<float*>(b.data)[i] = static_cast<float>(0.2 * (2 * random.uniform() - 1));
+    }
+  }
+  adapter.save(folder, model_folder.string());
+}
+
+AdapterPtr open_adapter(okapi_model* model, const std::filesystem::path& folder) {
+  return create<AdapterPtr>([&](okapi_adapter** out, okapi_error** error) {
+    return okapi_adapter_open(model, folder.c_str(), out, error);
   });
 }
 

@@ -38,6 +38,12 @@ ModelPtr make_random_model(okapi_runtime* runtime);
 void write_model(const std::filesystem::path& folder);
 ModelPtr open_model(okapi_runtime* runtime, const std::filesystem::path& folder);
 
+/// Writes a LoRA adapter for the model in `model_folder`: q, v, o and down, with random matrices
+/// that move its logits by some tenths.
+void write_adapter(const std::filesystem::path& model_folder, const std::filesystem::path& folder,
+                   uint64_t seed = 1);
+AdapterPtr open_adapter(okapi_model* model, const std::filesystem::path& folder);
+
 RopePtr make_rope(const okapi_model* model, const char* spec);
 SessionPtr make_session(okapi_model* model, const okapi_session_options* options = nullptr);
 

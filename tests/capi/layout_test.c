@@ -8,6 +8,14 @@
 
 #include "layout.h"
 
+/* adapter.h */
+SIZE(okapi_merge_options, 32);
+FIELD(okapi_merge_options, struct_size, 0, 4);
+FIELD(okapi_merge_options, dtype, 4, 4);
+FIELD(okapi_merge_options, progress, 8, 8);
+FIELD(okapi_merge_options, progress_user_data, 16, 8);
+FIELD(okapi_merge_options, cancel, 24, 8);
+
 /* cancel.h */
 SIZE(okapi_progress, 40);
 FIELD(okapi_progress, struct_size, 0, 4);
@@ -17,14 +25,23 @@ FIELD(okapi_progress, done, 16, 8);
 FIELD(okapi_progress, total, 24, 8);
 FIELD(okapi_progress, detail, 32, 8);
 
+/* delta.h */
+SIZE(okapi_delta_options, 32);
+FIELD(okapi_delta_options, struct_size, 0, 4);
+FIELD(okapi_delta_options, dtype, 4, 4);
+FIELD(okapi_delta_options, progress, 8, 8);
+FIELD(okapi_delta_options, progress_user_data, 16, 8);
+FIELD(okapi_delta_options, cancel, 24, 8);
+
 /* evaluation.h */
-SIZE(okapi_evaluation_options, 40);
+SIZE(okapi_evaluation_options, 48);
 FIELD(okapi_evaluation_options, struct_size, 0, 4);
 FIELD(okapi_evaluation_options, batch_size, 4, 4);
 FIELD(okapi_evaluation_options, rope, 8, 8);
 FIELD(okapi_evaluation_options, rope_length, 16, 8);
 FIELD(okapi_evaluation_options, results, 24, 8);
 FIELD(okapi_evaluation_options, max_samples, 32, 8);
+FIELD(okapi_evaluation_options, adapter, 40, 8);
 SIZE(okapi_run_options, 32);
 FIELD(okapi_run_options, struct_size, 0, 4);
 FIELD(okapi_run_options, reserved, 4, 4);
@@ -137,7 +154,7 @@ FIELD(okapi_measurement, value, 8, 8);
 FIELD(okapi_measurement, kernel, 16, 64);
 
 /* session.h */
-SIZE(okapi_session_options, 64);
+SIZE(okapi_session_options, 72);
 FIELD(okapi_session_options, struct_size, 0, 4);
 FIELD(okapi_session_options, raw_keys, 4, 1);
 FIELD(okapi_session_options, reserved, 5, 3);
@@ -148,6 +165,11 @@ FIELD(okapi_session_options, prefill_chunk, 32, 8);
 FIELD(okapi_session_options, positions, 40, 8);
 FIELD(okapi_session_options, n_positions, 48, 8);
 FIELD(okapi_session_options, seed, 56, 8);
+FIELD(okapi_session_options, adapter, 64, 8);
+SIZE(okapi_restore_options, 16);
+FIELD(okapi_restore_options, struct_size, 0, 4);
+FIELD(okapi_restore_options, reserved, 4, 4);
+FIELD(okapi_restore_options, adapter, 8, 8);
 SIZE(okapi_generate_options, 104);
 FIELD(okapi_generate_options, struct_size, 0, 4);
 FIELD(okapi_generate_options, temperature, 4, 4);
@@ -186,11 +208,14 @@ int main(void) {
   CHECK_INIT(okapi_model_options, OKAPI_MODEL_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_model_info, OKAPI_MODEL_INFO_INIT, tied_embeddings);
   CHECK_INIT(okapi_rope_shape, OKAPI_ROPE_SHAPE_INIT, base);
-  CHECK_INIT(okapi_session_options, OKAPI_SESSION_OPTIONS_INIT, seed);
+  CHECK_INIT(okapi_session_options, OKAPI_SESSION_OPTIONS_INIT, adapter);
+  CHECK_INIT(okapi_restore_options, OKAPI_RESTORE_OPTIONS_INIT, adapter);
+  CHECK_INIT(okapi_merge_options, OKAPI_MERGE_OPTIONS_INIT, cancel);
+  CHECK_INIT(okapi_delta_options, OKAPI_DELTA_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_generate_options, OKAPI_GENERATE_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_tokens_options, OKAPI_TOKENS_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_results_options, OKAPI_RESULTS_OPTIONS_INIT, reserved);
-  CHECK_INIT(okapi_evaluation_options, OKAPI_EVALUATION_OPTIONS_INIT, max_samples);
+  CHECK_INIT(okapi_evaluation_options, OKAPI_EVALUATION_OPTIONS_INIT, adapter);
   CHECK_INIT(okapi_run_options, OKAPI_RUN_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_trainer_options, OKAPI_TRAINER_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_train_options, OKAPI_TRAIN_OPTIONS_INIT, cancel);

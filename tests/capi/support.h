@@ -21,6 +21,7 @@ struct Unref {
   }
 };
 
+using AdapterPtr = std::unique_ptr<okapi_adapter, Unref<okapi_adapter_unref>>;
 using CancelPtr = std::unique_ptr<okapi_cancel, Unref<okapi_cancel_unref>>;
 using DatasetPtr = std::unique_ptr<okapi_dataset, Unref<okapi_dataset_unref>>;
 using ErrorPtr = std::unique_ptr<okapi_error, Unref<okapi_error_unref>>;

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "runtime/base/error.h"
+#include "runtime/base/file.h"
 #include "runtime/model/checkpoint.h"
 #include "runtime/model/convert.h"
 #include "tests/support/plugin_harness.h"
@@ -103,6 +104,17 @@ TEST_F(DeltaTest, AnotherBaseIsRefused) {
     EXPECT_THAT(error.message(), HasSubstr("made from a base of SHA-256"));
   }
   EXPECT_FALSE(std::filesystem::exists(out() / "model.safetensors"));
+}
+
+TEST_F(DeltaTest, ADamagedDtypeIsRefused) {
+  make_delta(base(), tuned(), delta());
+  const std::filesystem::path path = delta() / "delta.safetensors";
+  std::string bytes = read_file(path, size_t{1} << 30);
+  bytes.replace(bytes.find(R"("dtype":"F16")"), 13, R"("dtype":"F61")");  // the metadata come first
+  write_file_atomically(path, bytes);
+  const Error error = error_of([&] { check_delta(base(), delta()); });
+  EXPECT_EQ(error.code(), Code::data_loss);
+  EXPECT_THAT(error.message(), HasSubstr("dtype: wanted F32, F16 or BF16, found F61"));
 }
 
 TEST_F(DeltaTest, ModelsOfOtherShapesAreRefused) {

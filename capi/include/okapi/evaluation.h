@@ -26,22 +26,24 @@ typedef struct okapi_evaluation okapi_evaluation;
 /// @since 0.1
 typedef struct okapi_evaluation_options {
   uint32_t struct_size;
-  int32_t batch_size;      ///< most sequences in flight; 0: what suits the backend
-  const okapi_rope* rope;  ///< NULL: what the model's configuration says
-  int64_t rope_length;     ///< as in okapi_session_options: 0, a length in tokens, or follow
-  okapi_results* results;  ///< where samples are kept; NULL: only in this object
-  int64_t max_samples;     ///< the first so many items; 0: all
+  int32_t batch_size;            ///< most sequences in flight; 0: what suits the backend
+  const okapi_rope* rope;        ///< NULL: what the model's configuration says
+  int64_t rope_length;           ///< as in okapi_session_options: 0, a length in tokens, or follow
+  okapi_results* results;        ///< where samples are kept; NULL: only in this object
+  int64_t max_samples;           ///< the first so many items; 0: all
+  const okapi_adapter* adapter;  ///< beside the model's weights, opened for this model; NULL: none
 } okapi_evaluation_options;
 
 #define OKAPI_EVALUATION_OPTIONS_INIT \
-  { OKAPI_STRUCT_SIZE(okapi_evaluation_options, max_samples), 0, NULL, 0, NULL, 0 }
+  { OKAPI_STRUCT_SIZE(okapi_evaluation_options, adapter), 0, NULL, 0, NULL, 0, NULL }
 
-/// Plans an evaluation. If the results hold samples of the very same one (model, scheme, task,
-/// parameters, seed, plugin versions, dtype, backend), those are taken over and not computed again.
+/// Plans an evaluation. If the results hold samples of the very same one (model, adapter, scheme,
+/// task, parameters, seed, plugin versions, dtype, backend), those are taken over and not computed
+/// again.
 ///
-/// @param[out] evaluation  owned by the caller; holds task, model, rope and results
+/// @param[out] evaluation  owned by the caller; holds task, model, adapter, rope and results
 /// @return OKAPI_OK; OKAPI_FAILED_PRECONDITION if the task counts with another tokenizer than the
-///         model's
+///         model's; OKAPI_INVALID_ARGUMENT also if the adapter was opened for another model
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_evaluation_create(okapi_task* task, okapi_model* model,
@@ -94,8 +96,8 @@ OKAPI_API okapi_status okapi_evaluation_report(const okapi_evaluation* evaluatio
                                                size_t capacity, size_t* needed,
                                                okapi_error** error);
 
-/// Effective options as a JSON object: task, model, rope (canonical), declared length, batch_size,
-/// results file, n_items.
+/// Effective options as a JSON object: task, model, adapter, rope (canonical), declared length,
+/// batch_size, results file, n_items.
 ///
 /// @note [session]
 /// @since 0.1

@@ -2,9 +2,11 @@
 #ifndef OKAPI_OKAPI_H
 #define OKAPI_OKAPI_H
 
+#include <okapi/adapter.h>
 #include <okapi/api.h>
 #include <okapi/cancel.h>
 #include <okapi/dataset.h>
+#include <okapi/delta.h>
 #include <okapi/error.h>
 #include <okapi/evaluation.h>
 #include <okapi/log.h>

@@ -17,6 +17,7 @@
 #ifndef OKAPI_SESSION_H
 #define OKAPI_SESSION_H
 
+#include <okapi/adapter.h>
 #include <okapi/rope.h>
 
 #ifdef __cplusplus
@@ -43,17 +44,22 @@ typedef struct okapi_session_options {
   /// tokens past the end are OKAPI_OUT_OF_RANGE.
   const double* positions;
   uint64_t n_positions;
-  uint64_t seed;  ///< for schemes that draw positions
+  uint64_t seed;                 ///< for schemes that draw positions
+  const okapi_adapter* adapter;  ///< beside the model's weights, opened for this model; NULL: none
 } okapi_session_options;
 
-#define OKAPI_SESSION_OPTIONS_INIT \
-  { OKAPI_STRUCT_SIZE(okapi_session_options, seed), 0, {0, 0, 0}, NULL, 0, 0, 0, NULL, 0, 0 }
+#define OKAPI_SESSION_OPTIONS_INIT                                                              \
+  {                                                                                             \
+    OKAPI_STRUCT_SIZE(okapi_session_options, adapter), 0, {0, 0, 0}, NULL, 0, 0, 0, NULL, 0, 0, \
+        NULL                                                                                    \
+  }
 
 /// Makes an empty session.
 ///
 /// @param options       borrowed for the call; NULL for defaults
-/// @param[out] session  owned by the caller; holds the model and the rope
-/// @return OKAPI_OK; OKAPI_INVALID_ARGUMENT if the rope was read against another geometry
+/// @param[out] session  owned by the caller; holds the model, the rope and the adapter
+/// @return OKAPI_OK; OKAPI_INVALID_ARGUMENT if the rope was read against another geometry, or the
+///         adapter opened for another model
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_session_create(okapi_model* model,
@@ -101,7 +107,8 @@ OKAPI_API okapi_status okapi_session_decode(okapi_session* session, int32_t toke
 /// Advances several sessions of one model in one pass over the weights, each by its own number of
 /// tokens. The result of each is, to rounding, what it would be alone.
 ///
-/// @param sessions     [n_sessions], all different, all of one model; ropes may differ
+/// @param sessions     [n_sessions], all different, all of one model and with the same
+///                     adapter or none; ropes may differ
 /// @param tokens       [n_sessions] arrays of int32, the i-th of n_tokens[i] ids
 /// @param n_tokens     int64 [n_sessions], each at least 1
 /// @param[out] logits  [n_sessions] pointers as in okapi_session_prefill(); may be NULL
@@ -234,7 +241,8 @@ OKAPI_API okapi_status okapi_session_fork(okapi_session* session, okapi_session*
 
 /// Writes the cache, its tokens and its scheme to a file: beside it first, then renamed into place.
 ///
-/// The file (safetensors) names the model's hash, the scheme and the plugin versions.
+/// The file (safetensors) names the model's hash, the adapter's, the scheme and the plugin
+/// versions.
 /// @note [session]
 /// @since 0.1
 OKAPI_API okapi_status okapi_session_save(okapi_session* session, const char* path,
@@ -245,14 +253,37 @@ OKAPI_API okapi_status okapi_session_save(okapi_session* session, const char* pa
 /// @param[out] session  owned by the caller
 /// @return OKAPI_OK; OKAPI_NOT_FOUND also when a scheme's plugin is missing, naming it;
 ///         OKAPI_DATA_LOSS on a damaged file; OKAPI_FAILED_PRECONDITION if it was made with another
-///         model or plugin version
+///         model or plugin version, or with an adapter
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_session_restore(okapi_model* model, const char* path,
                                              okapi_session** session, okapi_error** error);
 
+/// What a file does not hold of the session it was made from.
+///
+/// @since 0.1
+typedef struct okapi_restore_options {
+  uint32_t struct_size;
+  uint8_t reserved[4];
+  const okapi_adapter* adapter;  ///< the one the session had; NULL: none
+} okapi_restore_options;
+
+#define OKAPI_RESTORE_OPTIONS_INIT \
+  { OKAPI_STRUCT_SIZE(okapi_restore_options, adapter), {0, 0, 0, 0}, NULL }
+
+/// okapi_session_restore() for a session that had an adapter: what was cached holds for it alone.
+///
+/// @param options  borrowed for the call; NULL for defaults
+/// @return as okapi_session_restore(); OKAPI_FAILED_PRECONDITION if the file was made with another
+///         adapter, or without one; OKAPI_INVALID_ARGUMENT if it was opened for another model
+/// @note [thread-safe]
+/// @since 0.1
+OKAPI_API okapi_status okapi_session_restore_with(okapi_model* model, const char* path,
+                                                  const okapi_restore_options* options,
+                                                  okapi_session** session, okapi_error** error);
+
 /// Effective options as a JSON object: rope (canonical), declared length, positions, chunk, tokens
-/// held, cache bytes, whether keys are raw, table hash.
+/// held, cache bytes, whether keys are raw, table hash, adapter.
 ///
 /// @note [session]
 /// @since 0.1
