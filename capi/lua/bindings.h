@@ -19,6 +19,7 @@ void open_runtime(lua_State* L);
 void open_session(lua_State* L);
 void open_task(lua_State* L);
 void open_tokenizer(lua_State* L);
+void open_trainer(lua_State* L);
 
 // Methods of a model that other nouns provide.
 int model_restore(lua_State* L);  // a session
