@@ -1,5 +1,6 @@
 // okapi train: a configuration, run to its end or to Ctrl-C.
 #include <cstdio>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -17,12 +18,47 @@ namespace {
 struct TrainArguments {
   RuntimeArguments runtime;
   std::string config_file;
+  std::vector<std::string> settings;  ///< key.path=value
   std::string export_folder;
   bool resume = false;
   bool merged = false;
   bool plan = false;
   bool is_json = false;
 };
+
+// One `key.path=value` of --set, put into the configuration. Whether the schema knows the path is
+// for the trainer to say, which names it. Returns the path.
+std::string put_setting(Json& config, const std::string& setting) {
+  const size_t equals = setting.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw UsageError("--set: wanted key.path=value, found '" + setting + "'");
+  }
+  const std::string path = setting.substr(0, equals);
+  Json* place = &config;
+  std::string walked;
+  for (const std::string& key : CLI::detail::split(path, '.')) {
+    if (key.empty()) throw UsageError("--set " + path + ": a key is missing beside a dot");
+    if (place->is_null()) *place = Json::object();  // absent, or `key:` without a value
+    if (!place->is_object()) {
+      throw UsageError("--set " + path + ": " + (walked.empty() ? "the configuration" : walked) +
+                       " has no keys, it is " + place->dump());
+    }
+    walked += (walked.empty() ? "" : ".") + key;
+    place = &(*place)[key];
+  }
+  *place = read_yaml(setting.substr(equals + 1), "--set " + path);
+  return path;
+}
+
+Json read_config(const TrainArguments& arguments) {
+  Json config = read_yaml_file(arguments.config_file);
+  std::set<std::string> paths;
+  for (const std::string& setting : arguments.settings) {
+    const std::string path = put_setting(config, setting);
+    if (!paths.insert(path).second) throw UsageError("--set " + path + ": given twice");
+  }
+  return config;
+}
 
 int print_plan(okapi_runtime* runtime, const std::string& config, bool is_json) {
   Json plan = parse_json(api::text(okapi_trainer_plan, runtime, config.c_str()));
@@ -72,7 +108,7 @@ bool run_to_end(okapi_trainer* trainer, bool is_json) {
 
 int train(const TrainArguments& arguments) {
   const auto runtime = arguments.runtime.open();
-  const std::string config = read_yaml_file(arguments.config_file).dump();
+  const std::string config = read_config(arguments).dump();
   if (arguments.plan) return print_plan(runtime.get(), config, arguments.is_json);
 
   okapi_trainer_options options = OKAPI_TRAINER_OPTIONS_INIT;
@@ -117,11 +153,18 @@ void add_train(CLI::App& app, int* exit_code) {
       "Examples:\n"
       "  okapi train extend.yaml --plan\n"
       "  okapi train extend.yaml --export tuned\n"
+      "  okapi train extend.yaml --set optimizer.learning_rate=5e-4 --set "
+      "'rope.train=linear:scale=4'\n"
       "  okapi train extend.yaml --resume --export tuned");
   auto arguments = std::make_shared<TrainArguments>();
   command->add_option("CONFIG", arguments->config_file, "what to train")
       ->required()
       ->type_name("FILE");
+  command
+      ->add_option("--set", arguments->settings,
+                   "put a value (YAML) into the configuration; may be given again")
+      ->type_name("KEY.PATH=VALUE")
+      ->allow_extra_args(false);
   CLI::Option* resume = command->add_flag("--resume", arguments->resume,
                                           "go on from the newest checkpoint, if there is one");
   CLI::Option* folder = command

@@ -12,15 +12,14 @@ namespace {
 
 class Reader {
  public:
-  explicit Reader(const std::string& path) : path_(path) {}
+  explicit Reader(const std::string& name) : name_(name) {}
 
-  Json read() const {
-    const std::string text = read_file(path_);
+  Json read(const std::string& text) const {
     try {
       const std::vector<YAML::Node> documents = YAML::LoadAll(text);
       if (documents.size() != 1) {
         throw Failure(OKAPI_INVALID_ARGUMENT,
-                      path_ + ": wanted one document, found " + std::to_string(documents.size()));
+                      name_ + ": wanted one document, found " + std::to_string(documents.size()));
       }
       return value_of(documents[0]);
     } catch (const YAML::Exception& error) {
@@ -30,7 +29,7 @@ class Reader {
 
  private:
   Failure failure(const YAML::Mark& mark, const std::string& message) const {
-    return {OKAPI_INVALID_ARGUMENT, path_ + ":" + std::to_string(mark.line + 1) + ": " + message};
+    return {OKAPI_INVALID_ARGUMENT, name_ + ":" + std::to_string(mark.line + 1) + ": " + message};
   }
 
   Json value_of(const YAML::Node& node) const {
@@ -81,11 +80,13 @@ class Reader {
     return text;
   }
 
-  const std::string& path_;
+  const std::string& name_;
 };
 
 }  // namespace
 
-Json read_yaml_file(const std::string& path) { return Reader(path).read(); }
+Json read_yaml_file(const std::string& path) { return read_yaml(read_file(path), path); }
+
+Json read_yaml(const std::string& text, const std::string& name) { return Reader(name).read(text); }
 
 }  // namespace okapi::cli

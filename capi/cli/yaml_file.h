@@ -12,4 +12,7 @@ namespace okapi::cli {
 /// comes twice and on a key that is no text.
 Json read_yaml_file(const std::string& path);
 
+/// The same of a text; `name` stands for the file in messages.
+Json read_yaml(const std::string& text, const std::string& name);
+
 }  // namespace okapi::cli

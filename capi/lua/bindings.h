@@ -21,6 +21,7 @@ void open_runtime(lua_State* L);
 void open_session(lua_State* L);
 void open_task(lua_State* L);
 void open_tokenizer(lua_State* L);
+void open_trainer(lua_State* L);
 
 // Methods of a model that other nouns provide.
 int model_adapter(lua_State* L);

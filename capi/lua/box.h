@@ -34,6 +34,7 @@ OKAPI_LUA_BOX_KIND(okapi_rope, "rope")
 OKAPI_LUA_BOX_KIND(okapi_runtime, "runtime")
 OKAPI_LUA_BOX_KIND(okapi_session, "session")
 OKAPI_LUA_BOX_KIND(okapi_tokenizer, "tokenizer")
+OKAPI_LUA_BOX_KIND(okapi_trainer, "trainer")
 
 #undef OKAPI_LUA_BOX_KIND
 

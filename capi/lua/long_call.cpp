@@ -1,6 +1,7 @@
 #include "capi/lua/long_call.h"
 
 #include "capi/lua/box.h"
+#include "capi/lua/json_value.h"
 
 namespace okapi::lua {
 
@@ -103,6 +104,27 @@ bool LongCall::call_on_token(int function, int32_t id, const char* text, size_t 
   lua_pushinteger(L_, id);
   lua_pushlightuserdata(L_, &token);
   return call_back(3);
+}
+
+// (function, Json*)
+static int report_json(lua_State* L) {
+  const auto& json = *static_cast<const Json*>(lua_touserdata(L, 2));
+  lua_pushvalue(L, 1);
+  push_json_value(L, json);
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+void LongCall::call_on_json(int function, const char* json, const char* kind) {
+  if (function == 0 || callback_failed_ || !lua_checkstack(L_, 6)) return;
+  const Json value = Json::parse(json);
+  lua_pushcfunction(L_, report_json);
+  lua_pushvalue(L_, function);
+  lua_pushlightuserdata(L_, const_cast<Json*>(&value));
+  const char* outer = std::exchange(state_->callback, kind);
+  const bool goes_on = call_back(2);
+  state_->callback = outer;
+  if (!goes_on) okapi_cancel_request(cancel_);
 }
 
 okapi_cancel* cancel_option(lua_State* L, int slot) {

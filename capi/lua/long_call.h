@@ -25,6 +25,11 @@ class LongCall {
   /// False if generation is to stop: the function failed or returned false.
   bool call_on_token(int function, int32_t id, const char* text, size_t n_bytes);
 
+  /// Calls the function at stack index `function` with the value of a JSON text, for
+  /// okapi_metrics_callback; `kind` names it where it calls okapi, which it must not. An error or
+  /// false requests cancel.
+  void call_on_json(int function, const char* json, const char* kind);
+
   /// Runs `body`, which makes the call, and raises what a Lua function raised meanwhile.
   template <class Body>
   void run(Body&& body) {

@@ -39,5 +39,6 @@ int luaopen_okapi(lua_State* L) {
   open_session(L);
   open_task(L);
   open_tokenizer(L);
+  open_trainer(L);
   return 1;
 }

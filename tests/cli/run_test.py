@@ -1,5 +1,6 @@
 """okapi run and okapi repl."""
 
+import os
 import signal
 import subprocess
 
@@ -72,6 +73,17 @@ class RunTest(CommandTest):
               if p.done >= 1 and not has_said then print 'ready' io.stdout:flush() has_said = true end
             end }""")
         self.assertEqual((code, stderr), (130, "okapi: interrupted\n"))
+
+    def test_ctrl_c_stops_training_after_a_whole_step_and_saves(self):
+        run_folder = self.path("run")
+        code, stderr = self.interrupted(f"""
+            require("okapi").train {{
+              model = arg[1], steps = 10000, optimizer = {{learning_rate = 1e-4}}, batch = {{sequences = 1}},
+              lora = {{rank = 2}}, checkpoint = {{folder = "{run_folder}"}},
+              data = {{dataset = "lines", params = {{training = true, style = "compact", length = 96}}, length = 96}},
+              on_step = function(step) if step.step == 1 then print 'ready' io.stdout:flush() end end }}""")
+        self.assertEqual((code, stderr), (130, "okapi: interrupted\n"))
+        self.assertRegex(" ".join(os.listdir(run_folder)), r"step-\d{8}")
 
     def test_ctrl_c_passes_through_pcall(self):
         code, _ = self.interrupted("""

@@ -39,6 +39,27 @@ class TrainTest(CommandTest):
         self.assertFalse(os.path.exists(self.path("run")))
         self.assertNotEqual(self.succeeds("train", self.config(), "--plan"), "")
 
+    def test_values_are_set_over_the_file(self):
+        plan = self.json_of("train", self.config(), "--plan", "--json", "--set", "steps=7",
+                            "--set", "lora={rank: 2, targets: [q_proj]}", "--set", "batch.micro=1")
+        self.assertEqual(plan["n_steps"], 7)
+        self.assertEqual(plan["n_trained"], 6 * 2 * (256 + 256))  # two matrices of rank 2 in each of 6 layers
+        self.assertEqual(plan["micro_tokens"], 127)  # the last token of a window is only a target
+
+    def test_wrong_settings_are_named(self):
+        config = self.config()
+        for setting, code, text in [
+                ("optimizer.learning_rat=1", 1, "optimizer.learning_rat"),
+                ("data.params.lenght=1", 1, "lenght"),
+                ("steps.a=1", 2, "--set steps.a: steps has no keys, it is 3"),
+                ("steps=[1", 1, "--set steps:1: "),
+                ("steps=", 1, "--set steps: wanted one document, found 0"),
+                ("steps", 2, "wanted key.path=value, found 'steps'"),
+                ("batch..micro=1", 2, "--set batch..micro: a key is missing")]:
+            self.fails(code, text, "train", config, "--set", setting)
+        self.fails(2, "--set steps: given twice", "train", config, "--set", "steps=1", "--set", "steps=2")
+        self.assertFalse(os.path.exists(self.path("run")))
+
     def test_mistakes_are_named(self):
         self.fails(1, "optimiser", "train", self.config(extra="optimiser: {}\n"))
         self.fails(1, "twice", "train", self.config(extra="steps: 4\n"))
