@@ -161,6 +161,10 @@ class Backend {
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
 
+  /// Bytes that allocate() could still give, of a device with memory of its own; 0: it takes the
+  /// machine's.
+  virtual uint64_t free_memory() const { return 0; }
+
   /// Lays out the matrix whose rows are the row blocks one after another (q, k and v; gate and up),
   /// each [N_i, K] in host memory, f32, f16 or bf16. Copies: the blocks may go away afterwards.
   /// `keep` is the dtype to keep in memory: f32, or bf16 when every block is bf16.

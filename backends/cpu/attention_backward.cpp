@@ -214,11 +214,13 @@ void merge(const Call& call, const Task* first, const Task* last, const float* s
   for (int64_t key = 0; key < n_keys; ++key) {
     float* const row = floats(call.qkv_gradient) +
                        (first->sequence->first_row + key) * call.qkv_gradient.strides[0];
-    std::fill_n(row + key_column, d, 0.0F);
-    std::fill_n(row + value_column, d, 0.0F);
-    for (const Task* task = first; task < last; ++task) {
-      if (key >= task->query_end) continue;
-      const float* const slot = slots + task->slot + key * d;
+    const Task* task = first;
+    while (key >= task->query_end) ++task;
+    const float* slot = slots + task->slot + key * d;
+    std::copy_n(slot, d, row + key_column);
+    std::copy_n(slot + task->query_end * d, d, row + value_column);
+    for (++task; task < last; ++task) {
+      slot = slots + task->slot + key * d;
       call.kernels.add(row + key_column, slot, d);
       call.kernels.add(row + value_column, slot + task->query_end * d, d);
     }

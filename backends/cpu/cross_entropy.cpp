@@ -66,6 +66,7 @@ double CpuStream::cross_entropy(ConstTensorView hidden, const PreparedWeight& we
   const auto n_tokens = static_cast<int64_t>(targets.size());
   const int64_t c = w.columns;
   const int64_t v = w.rows;
+  const int64_t ldl = spread_stride(v);  // of the logits
   const auto weight_of = [&](int64_t t) {
     return weights.empty() ? 1.0F : weights[static_cast<size_t>(t)];
   };
@@ -90,7 +91,7 @@ double CpuStream::cross_entropy(ConstTensorView hidden, const PreparedWeight& we
   const int64_t chunk_tokens = std::min(most, n_trained);
   const int64_t block = std::min({v, rows_per_block(w), kMostVocabularyPerBlock});
   auto* const logits =
-      scratch_.get<float>(ScratchUse::logits, static_cast<size_t>(chunk_tokens * v));
+      scratch_.get<float>(ScratchUse::logits, static_cast<size_t>(chunk_tokens * ldl));
   auto* const gathered = scratch_.get<float>(
       ScratchUse::token_rows, static_cast<size_t>(is_dense ? 0 : 2 * chunk_tokens * c));
 
@@ -109,10 +110,10 @@ double CpuStream::cross_entropy(ConstTensorView hidden, const PreparedWeight& we
 
     for (int64_t begin = 0; begin < v; begin += block) {
       const int64_t end = std::min(v, begin + block);
-      multiply(*shared_, scratch_, x, ldx, m, w, begin, end, logits + begin, v);
+      multiply(*shared_, scratch_, x, ldx, m, w, begin, end, logits + begin, ldl);
       parallel_ranges(m, 1, m * (end - begin), [&](int64_t from, int64_t to) {
         for (int64_t i = from; i < to; ++i) {
-          shared_->kernels.fold_log_sum_exp(logits + i * v + begin, end - begin, &rows[i].maximum,
+          shared_->kernels.fold_log_sum_exp(logits + i * ldl + begin, end - begin, &rows[i].maximum,
                                             &rows[i].sum);
         }
       });
@@ -120,7 +121,7 @@ double CpuStream::cross_entropy(ConstTensorView hidden, const PreparedWeight& we
     for (int64_t i = 0; i < m; ++i) {
       const int64_t t = rows[i].token;
       const double lost = static_cast<double>(rows[i].maximum) + std::log(rows[i].sum) -
-                          static_cast<double>(logits[i * v + targets[static_cast<size_t>(t)]]);
+                          static_cast<double>(logits[i * ldl + targets[static_cast<size_t>(t)]]);
       loss += static_cast<double>(weight_of(t)) * lost;
       if (!nll.empty()) floats(nll)[t] = static_cast<float>(lost);
     }
@@ -139,20 +140,20 @@ double CpuStream::cross_entropy(ConstTensorView hidden, const PreparedWeight& we
         for (int64_t i = from; i < to; ++i) {
           const int64_t t = rows[i].token;
           const float scale = static_cast<float>(static_cast<double>(weight_of(t)) / rows[i].sum);
-          float* const row = logits + i * v;
+          float* const row = logits + i * ldl;
           shared_->kernels.softmax_gradient(row + begin, end - begin, rows[i].maximum, scale);
           const int64_t target = targets[static_cast<size_t>(t)];
           if (target >= begin && target < end) row[target] -= weight_of(t);
         }
       });
       if (dx != nullptr) {
-        shared_->library.gemm(false, false, m, c, end - begin, 1.0F, logits + begin, v,
+        shared_->library.gemm(false, false, m, c, end - begin, 1.0F, logits + begin, ldl,
                               widened_rows(*shared_, scratch_, w, begin, end), c,
                               begin > 0 ? 1.0F : 0.0F, dx, lddx);
       }
       if (!weight_gradient.empty()) {
-        shared_->library.gemm(true, false, end - begin, c, m, 1.0F, logits + begin, v, x, ldx, 1.0F,
-                              floats(weight_gradient) + begin * weight_gradient.strides[0],
+        shared_->library.gemm(true, false, end - begin, c, m, 1.0F, logits + begin, ldl, x, ldx,
+                              1.0F, floats(weight_gradient) + begin * weight_gradient.strides[0],
                               weight_gradient.strides[0]);
       }
     }

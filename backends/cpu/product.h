@@ -16,6 +16,13 @@ constexpr int64_t library_rows(DType dtype) { return dtype == DType::bf16 ? 32 :
 constexpr int64_t kBlockElements = int64_t{1} << 20;
 int64_t rows_per_block(const CpuWeight& weight);
 
+/// Elements from row to row of a matrix that a product reads along its columns. At a multiple of
+/// 4 KiB the elements of a column share one set of the caches: a product with 1024 by 1024 such
+/// numbers runs at half its speed (88 against 161 GFLOP/s).
+constexpr int64_t spread_stride(int64_t columns) {
+  return columns % 1024 == 0 ? columns + 16 : columns;
+}
+
 /// out [m, end - begin] = x [m, K] times rows [begin, end) of the weight, transposed.
 void multiply(const Shared& shared, Scratch& scratch, const float* x, int64_t ldx, int64_t m,
               const CpuWeight& weight, int64_t begin, int64_t end, float* out, int64_t ldo);

@@ -136,6 +136,7 @@ class CudaBackend final : public Backend {
 
   void* allocate(size_t bytes) override { return shared_->pool->allocate(bytes); }
   void release(void* memory) noexcept override { shared_->pool->release(memory); }
+  uint64_t free_memory() const override { return shared_->pool->free_bytes(); }
   std::unique_ptr<PreparedWeight> prepare_weight(std::span<const ConstTensorView> row_blocks,
                                                  DType keep) override;
   std::unique_ptr<Stream> create_stream() override;

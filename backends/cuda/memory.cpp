@@ -61,6 +61,16 @@ void MemoryPool::release(void* memory) noexcept {
   }
 }
 
+uint64_t MemoryPool::free_bytes() {
+  const CurrentDevice current(device_);
+  size_t free = 0;
+  size_t total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  const std::lock_guard lock(mutex_);
+  for (const auto& [size, memory] : idle_) free += size;
+  return free;
+}
+
 void MemoryPool::give_idle_to_driver() noexcept {
   for (const auto& [size, memory] : idle_) {
     sizes_.erase(memory);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <mutex>
 #include <unordered_map>
@@ -23,6 +24,9 @@ class MemoryPool {
   /// the driver and it still had none.
   void* allocate(size_t bytes);
   void release(void* memory) noexcept;
+
+  /// What the driver has left, and what lies idle here.
+  uint64_t free_bytes();
 
  private:
   void give_idle_to_driver() noexcept;

@@ -1,9 +1,10 @@
-// okapi bench: how near prefill and decode come to what the machine can do, measured in the same
-// run.
+// okapi bench: how near prefill, decode and training come to what the machine can do, measured in
+// the same run.
 #include <fmt/format.h>
 
 #include "capi/cli/bench_measure.h"
 #include "capi/cli/bench_shapes.h"
+#include "capi/cli/bench_training.h"
 #include "capi/cli/command.h"
 #include "capi/cli/interrupt.h"
 #include "capi/cli/terminal.h"
@@ -16,6 +17,7 @@ struct BenchArguments {
   RuntimeArguments runtime;
   std::string shape = "smollm2-135m";
   std::string model_path;
+  std::string training_config;
   std::vector<std::string> dtypes;
   int64_t n_tokens = 2048;
   int64_t n_rounds = 5;
@@ -26,6 +28,8 @@ struct BenchArguments {
   int64_t batch_depth = 4096;
   uint64_t seed = 1;
   bool is_json = false;
+
+  ProductSize product_size() const { return {product.at(0), product.at(1), product.at(2)}; }
 };
 
 Handle<okapi_model> open_model(const BenchArguments& arguments, okapi_runtime* runtime,
@@ -46,8 +50,7 @@ Handle<okapi_model> open_model(const BenchArguments& arguments, okapi_runtime* r
 Json bench_dtype(const BenchArguments& arguments, okapi_runtime* runtime,
                  const std::string& dtype) {
   const auto model = open_model(arguments, runtime, dtype);
-  BenchRun run(runtime, model.get(), arguments.seed,
-               {arguments.product.at(0), arguments.product.at(1), arguments.product.at(2)});
+  BenchRun run(runtime, model.get(), arguments.seed, arguments.product_size());
   Json result = {{"dtype", dtype}};
   result.update(run.measure_rates(arguments.n_tokens, arguments.n_rounds));
   const Json& ceilings = result.at("ceilings");
@@ -70,15 +73,19 @@ void print_prefill(const Json& prefill) {
       prefill.at("tokens_per_s").get<double>(), prefill.at("fraction").get<double>() * 100));
 }
 
+void print_ceiling(const Json& ceilings) {
+  print_line(fmt::format("  matrix product     {:8.1f} GFLOP/s    ({})",
+                         ceilings.at("matmul_flops_per_s").get<double>() * 1e-9,
+                         ceilings.at("matmul_kernel").get<std::string>()));
+}
+
 void print_rates(const Json& result) {
   const Json& prefill = result.at("prefill");
   const Json& decode = result.at("decode");
   const Json& ceilings = result.at("ceilings");
   print_line(fmt::format("{}, weights {}", result.at("dtype").get<std::string>(),
                          format_bytes(result.at("weight_bytes").get<double>())));
-  print_line(fmt::format("  matrix product     {:8.1f} GFLOP/s    ({})",
-                         ceilings.at("matmul_flops_per_s").get<double>() * 1e-9,
-                         ceilings.at("matmul_kernel").get<std::string>()));
+  print_ceiling(ceilings);
   print_line(fmt::format("  read bandwidth     {:8.1f} GB/s",
                          ceilings.at("bandwidth_bytes_per_s").get<double>() * 1e-9));
   print_prefill(prefill);
@@ -118,12 +125,40 @@ void print_further(const Json& result) {
                          batch.at("fraction").get<double>() * 100));
 }
 
+void print_training(const Json& training) {
+  print_ceiling(training.at("ceilings"));
+  print_line(fmt::format(
+      "  step of {:6}     {:8.1f} GFLOP/s    {:8.1f} tokens/s  {:5.1f} % of the "
+      "matrix product",
+      training.at("n_tokens").get<int64_t>(), training.at("flops_per_s").get<double>() * 1e-9,
+      training.at("tokens_per_s").get<double>(), training.at("fraction").get<double>() * 100));
+  print_line(fmt::format("  peak memory        {}{}",
+                         format_bytes(training.at("peak_bytes").get<double>()),
+                         training.at("recompute").get<bool>() ? ", activations recomputed" : ""));
+}
+
+int bench_training(const BenchArguments& arguments, okapi_runtime* runtime, Json report) {
+  report["config"] = arguments.training_config;
+  report["training"] = measure_training(runtime, arguments.training_config, arguments.n_rounds,
+                                        arguments.product_size());
+  if (arguments.is_json) {
+    print_json(report);
+    return kExitOk;
+  }
+  print_line(fmt::format("{} on {}, {} threads", arguments.training_config,
+                         report["runtime"].value("backend", ""),
+                         report["runtime"].value("n_threads", 0)));
+  print_training(report["training"]);
+  return kExitOk;
+}
+
 int bench(const BenchArguments& arguments) {
   const auto runtime = arguments.runtime.open();
   Json report = {{"okapi", okapi_version_string()},
-                 {"runtime", parse_json(api::text(okapi_runtime_describe, runtime.get()))},
-                 {"model", arguments.model_path.empty() ? arguments.shape : arguments.model_path},
-                 {"results", Json::array()}};
+                 {"runtime", parse_json(api::text(okapi_runtime_describe, runtime.get()))}};
+  if (!arguments.training_config.empty()) return bench_training(arguments, runtime.get(), report);
+  report["model"] = arguments.model_path.empty() ? arguments.shape : arguments.model_path;
+  report["results"] = Json::array();
   std::vector<std::string> dtypes = arguments.dtypes;
   if (dtypes.empty()) dtypes = {"f32", "bf16"};
   if (!arguments.is_json) {
@@ -144,18 +179,21 @@ int bench(const BenchArguments& arguments) {
 }  // namespace
 
 void add_bench(CLI::App& app, int* exit_code) {
-  CLI::App* command =
-      app.add_subcommand("bench", "Measures prefill and decode against the machine's ceilings");
+  CLI::App* command = app.add_subcommand(
+      "bench", "Measures prefill and decode, or training, against the machine's ceilings");
   command->footer(
       "The ceilings, a matrix product (--product) and reading memory once, are measured between "
       "the\n"
       "rounds, and the best of each counts. A prefill of T tokens is taken to cost\n"
       "2 (parameters - embedding) T + 2 T^2 d_model n_layers operations; a decoded token reads "
       "every weight.\n"
+      "A step of training is taken to cost three times the prefill of its windows, with logits of\n"
+      "every token; less where weights are frozen. What is computed again does not count.\n"
       "\n"
       "Examples:\n"
       "  okapi bench --threads 2\n"
-      "  okapi bench --model models/savanna-5m --dtype f32 --depths 0 1024 --json");
+      "  okapi bench --model models/savanna-5m --dtype f32 --depths 0 1024 --json\n"
+      "  okapi bench --training extend.yaml --rounds 3");
   auto arguments = std::make_shared<BenchArguments>();
   CLI::Option* shape =
       command->add_option("--shape", arguments->shape, "random weights of this shape")
@@ -192,6 +230,16 @@ void add_bench(CLI::App& app, int* exit_code) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->add_option("--seed", arguments->seed, "of weights and tokens")->capture_default_str();
+  CLI::Option* training =
+      command
+          ->add_option(
+              "--training", arguments->training_config,
+              "steps of this configuration of okapi train, which neither evaluate nor save")
+          ->type_name("FILE");
+  for (const char* other : {"--shape", "--model", "--dtype", "--tokens", "--depths", "--prefills",
+                            "--batch", "--batch-depth", "--seed"}) {
+    training->excludes(command->get_option(other));
+  }
   command->add_flag("--json", arguments->is_json, "as JSON");
   arguments->runtime.add_to(*command);
   command->callback([arguments, exit_code] { *exit_code = bench(*arguments); });

@@ -68,11 +68,11 @@ double resident_bytes() {
   return n_resident * static_cast<double>(sysconf(_SC_PAGESIZE));
 }
 
+}  // namespace
+
 void note(const std::string& what) {
   if (isatty(STDERR_FILENO)) std::fprintf(stderr, "\r\033[K%s", what.c_str());
 }
-
-}  // namespace
 
 BenchRun::BenchRun(okapi_runtime* runtime, okapi_model* model, uint64_t seed,
                    const ProductSize& product)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -16,6 +17,9 @@ struct ProductSize {
   int64_t n = 4096;
   int64_t k = 4096;
 };
+
+/// Where a measurement stands, on a terminal; "" clears it.
+void note(const std::string& what);
 
 class BenchRun {
  public:

@@ -76,7 +76,8 @@ uint64_t buffer_bytes(const ModelConfig& config, DType dtype, const BufferShape&
       static_cast<uint64_t>(shape.n_residuals) * bytes_of(shape.n_tokens, config.d_model, dtype);
   for (size_t i = 0; i < kNActivations; ++i) {
     const auto name = static_cast<Activation>(i);
-    bytes += static_cast<uint64_t>(shape.n_kept_layers) *
+    const int64_t n_layers = is_made_again(name) ? 1 : shape.n_kept_layers;
+    bytes += static_cast<uint64_t>(n_layers) *
              bytes_of(shape.n_tokens, width_of(config, name), dtype_of(name, dtype));
   }
   for (size_t i = 0; i < kNSharedBuffers; ++i) {
@@ -110,6 +111,7 @@ void TrainingBuffers::reserve(const BufferShape& wanted) {
   activations_.resize(static_cast<size_t>(shape.n_kept_layers) * kNActivations);
   for (size_t i = 0; i < activations_.size(); ++i) {
     const auto name = static_cast<Activation>(i % kNActivations);
+    if (is_made_again(name) && i >= kNActivations) continue;
     fit(activations_[i], width_of(config_, name), dtype_of(name, dtype));
   }
   for (size_t i = 0; i < kNSharedBuffers; ++i) {
@@ -124,7 +126,8 @@ TensorView TrainingBuffers::residual(int64_t index, int64_t n_tokens) {
 }
 
 TensorView TrainingBuffers::activation(int64_t kept_layer, Activation name, int64_t n_tokens) {
-  const size_t index = static_cast<size_t>(kept_layer) * kNActivations + static_cast<size_t>(name);
+  const size_t layer = is_made_again(name) ? 0 : static_cast<size_t>(kept_layer);
+  const size_t index = layer * kNActivations + static_cast<size_t>(name);
   return first_rows(activations_[index], n_tokens, width_of(config_, name));
 }
 

@@ -16,6 +16,14 @@ namespace okapi {
 enum class Activation { normed, qkv, attended, log_sums, middle, ffn_normed, gate_up, activated };
 inline constexpr size_t kNActivations = 8;
 
+/// Whether an activation is there once and not per layer. A norm's or a gate's output is made again
+/// from what stands before it in a hundredth of a layer's time, and they are a third of its memory
+/// (as Korthikanti et al. 2022, arXiv:2205.05198, choose what to recompute).
+inline constexpr bool is_made_again(Activation name) {
+  return name == Activation::normed || name == Activation::ffn_normed ||
+         name == Activation::activated;
+}
+
 /// What is there once, whatever the number of layers.
 enum class SharedBuffer {
   hidden,
@@ -34,7 +42,8 @@ inline constexpr size_t kNSharedBuffers = 9;
 struct BufferShape {
   int64_t n_tokens = 0;
   int64_t n_residuals = 0;     ///< inputs of layers that are kept at once
-  int64_t n_kept_layers = 1;   ///< layers whose activations are kept at once, at least 1
+  int64_t n_kept_layers = 1;   ///< layers whose activations are kept at once, at least 1, but for
+                               ///< those that are made again
   int64_t branch_width = 0;    ///< sum of ranks beside one matrix; 0: no branches
   bool has_gradients = false;  ///< a backward pass follows
   bool has_dropout = false;

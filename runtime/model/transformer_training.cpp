@@ -161,6 +161,14 @@ void TransformerTraining::forward_layer(int64_t layer, const LayerViews& at,
   stream_.swiglu(at.gate_up, at.activated);
 }
 
+// What the layer's backward pass reads and is not kept (is_made_again()), from what is.
+void TransformerTraining::make_again(int64_t layer, const LayerViews& at) {
+  const TrainedLayer& weights = network_.layers[static_cast<size_t>(layer)];
+  stream_.add_rms_norm(at.input, {}, weights.input_norm.weight, epsilon_, at.normed);
+  stream_.add_rms_norm(at.middle, {}, weights.attention_norm.weight, epsilon_, at.ffn_normed);
+  stream_.swiglu(at.gate_up, at.activated);
+}
+
 // Turns the gradient of the layer's output into that of its input. An activation that nothing reads
 // any more lends its memory to its gradient.
 void TransformerTraining::backward_layer(int64_t layer, const LayerViews& at, bool goes_on) {
@@ -240,7 +248,11 @@ double TransformerTraining::add_gradients(const TrainingBatch& batch, bool recom
   for (int64_t layer = n_layers - 1; layer >= first; --layer) {
     check(cancels);
     const LayerViews at = views_of(layer);
-    if (recompute && layer < n_layers - 1) forward_layer(layer, at, {});
+    if (recompute && layer < n_layers - 1) {
+      forward_layer(layer, at, {});
+    } else if (layer < n_layers - 1) {
+      make_again(layer, at);
+    }
     backward_layer(layer, at, embeds || layer > first);
   }
   if (embeds) stream_.embed_backward(batch.ids, gradient, network_.embedding.gradient);

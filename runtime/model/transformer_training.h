@@ -37,7 +37,8 @@ class TransformerTraining {
 
   /// Adds the gradients of the weighted loss of the batch and returns that loss. With `recompute`
   /// only the inputs of layers are kept, and the rest is computed again in the backward pass: the
-  /// same bytes, with less memory and a third more work. Throws cancelled between two layers;
+  /// same bytes, with less memory and a third more work. Without it the outputs of norms and gates
+  /// are, which is little work. Throws cancelled between two layers;
   /// gradients are then of no use.
   double add_gradients(const TrainingBatch& batch, bool recompute,
                        std::span<const CancelToken* const> cancels);
@@ -72,6 +73,7 @@ class TransformerTraining {
   std::span<const TrainingSequence> sequences(int64_t layer) const;
 
   void forward_layer(int64_t layer, const LayerViews& at, ConstTensorView pending);
+  void make_again(int64_t layer, const LayerViews& at);
   void backward_layer(int64_t layer, const LayerViews& at, bool goes_on);
   void linear(const TrainedMatrix& matrix, ConstTensorView x, TensorView out);
   void linear_backward(const TrainedMatrix& matrix, ConstTensorView x, ConstTensorView out_gradient,

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <sstream>
 #include <utility>
 
@@ -13,6 +12,7 @@
 #include "runtime/model/model_config.h"
 #include "runtime/model/training_buffers.h"
 #include "runtime/model/transformer_training.h"
+#include "runtime/training/available_memory.h"
 #include "runtime/training/parameter_filter.h"
 #include "runtime/training/parameters.h"
 
@@ -20,7 +20,6 @@ namespace okapi {
 
 namespace {
 
-constexpr int64_t kRecomputeTokens = 4096;  // as the trainer decides it
 /// Logits that a loss holds at once, at most; backends cut the vocabulary up accordingly.
 constexpr uint64_t kLogitsAtOnce = uint64_t{1} << 24;
 
@@ -190,34 +189,37 @@ DType base_dtype_of(const TrainerConfig& config) {
   return dtype == "bfloat16" ? DType::bf16 : DType::f32;
 }
 
-/// Operations of a forward pass over `n_tokens` tokens in windows of `length`: products with every
-/// matrix, and attention over half of the window on the mean.
-double forward_flops(const ModelConfig& model, const Lora& lora, int64_t n_tokens, int64_t length) {
-  double per_token = 2.0 * static_cast<double>(model.vocab_size * model.d_model);
+/// Operations of a step's products and of attention, which sees half of the window on the mean.
+struct StepFlops {
+  double forward = 0;    ///< of products with every matrix
+  double backward = 0;   ///< towards the inputs, and towards the weights that are trained
+  double attention = 0;  ///< forward: two products
+  double useful() const { return forward + backward + 3 * attention; }
+
+  /// Attention's backward has five products for two, its tiles being made again.
+  double done(bool recomputes) const {
+    return forward + backward + 3.5 * attention + (recomputes ? forward + attention : 0);
+  }
+};
+
+StepFlops step_flops(const Inventory& inventory, const ModelConfig& model, const Lora& lora,
+                     int64_t n_tokens, int64_t length) {
+  const auto tokens = static_cast<double>(n_tokens);
+  auto multiplied = static_cast<double>(model.vocab_size * model.d_model);
   for (int32_t i = 0; i < kNProjections; ++i) {
     const ProjectionShape shape = projection_shape(model, static_cast<Projection>(i));
     double products = static_cast<double>(shape.rows * shape.columns);
     if (lora.targets[static_cast<size_t>(i)]) {
       products += static_cast<double>(lora.rank * (shape.rows + shape.columns));
     }
-    per_token += 2.0 * static_cast<double>(model.n_layers) * products;
+    multiplied += static_cast<double>(model.n_layers) * products;
   }
-  const double attention = 4.0 *
-                           static_cast<double>(model.n_layers * model.n_heads * model.head_dim) *
-                           static_cast<double>(length) / 2.0;
-  return static_cast<double>(n_tokens) * (per_token + attention);
-}
-
-/// A backward pass has two products for each of the forward pass: towards the input, and towards
-/// the weight where that is trained. Attention's has five for two, its tiles being made again.
-double backward_flops(const Inventory& inventory, const ModelConfig& model, const Lora& lora,
-                      int64_t n_tokens, int64_t length) {
-  const double tokens = static_cast<double>(n_tokens);
-  const double attention = tokens * 4.0 *
-                           static_cast<double>(model.n_layers * model.n_heads * model.head_dim) *
-                           static_cast<double>(length) / 2.0;
-  const double products = forward_flops(model, lora, n_tokens, length) - attention;
-  return products + 2.0 * tokens * static_cast<double>(inventory.n_multiplied) + 2.5 * attention;
+  StepFlops flops;
+  flops.forward = 2 * tokens * multiplied;
+  flops.backward = flops.forward + 2 * tokens * static_cast<double>(inventory.n_multiplied);
+  flops.attention = 2 * tokens * static_cast<double>(length) *
+                    static_cast<double>(model.n_layers * model.n_heads * model.head_dim);
+  return flops;
 }
 
 std::string bytes_text(uint64_t bytes) {
@@ -261,8 +263,10 @@ int64_t window_length(const TrainerConfig& config, const PlanOptions& options) {
 
 /// The plan's memory and work, without what would make it fit.
 TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const TrainerConfig& config,
-                       const ModelConfig& model, DType base_dtype, const PlanOptions& options) {
+                       const ModelConfig& model, DType base_dtype, const PlanOptions& options,
+                       uint64_t available) {
   TrainingPlan plan;
+  plan.available = available;
   const Lora lora = lora_of(config, model);
   const Inventory inventory = InventoryMaker(config, model, base_dtype, lora).make();
   plan.n_parameters = inventory.n_parameters;
@@ -282,16 +286,20 @@ TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const Tra
   plan.step_tokens = windows * (length - 1);
   plan.micro_tokens = micro * (length - 1);
   plan.n_steps = config.steps > 0 ? config.steps : -1;
-  plan.recomputes = config.recompute.value_or(plan.micro_tokens >= kRecomputeTokens);
-
   const DType activations = context ? context->backend()->activation_dtype() : DType::f32;
-  const BufferShape shape = TransformerTraining::buffer_shape(plan.micro_tokens, plan.recomputes,
-                                                              model.n_layers, inventory.network);
+  const auto activation_bytes = [&](bool recomputes) {
+    return buffer_bytes(model, activations,
+                        TransformerTraining::buffer_shape(plan.micro_tokens, recomputes,
+                                                          model.n_layers, inventory.network));
+  };
   plan.memory.frozen_weights = inventory.bytes.frozen;
   plan.memory.masters = inventory.bytes.masters;
   plan.memory.gradients = inventory.bytes.gradients;
   plan.memory.moments = inventory.bytes.moments;
-  plan.memory.activations = buffer_bytes(model, activations, shape);
+  const uint64_t parameters = plan.memory.total();  // which a trainer has when it decides
+  const uint64_t left = available > parameters ? available - parameters : 0;
+  plan.recomputes = config.recompute.value_or(outweighs(activation_bytes(false), left));
+  plan.memory.activations = activation_bytes(plan.recomputes);
   plan.memory.rotation =
       static_cast<uint64_t>(length) * static_cast<uint64_t>(model.head_dim) * sizeof(float);
   const auto tokens = static_cast<uint64_t>(plan.micro_tokens);
@@ -300,9 +308,9 @@ TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const Tra
   plan.attention =
       tokens * static_cast<uint64_t>(2 * model.n_kv_heads * model.head_dim) * size_of(activations);
 
-  const double forward = forward_flops(model, lora, plan.step_tokens, length);
-  plan.flops_per_step = forward * (plan.recomputes ? 2 : 1) +
-                        backward_flops(inventory, model, lora, plan.step_tokens, length);
+  const StepFlops flops = step_flops(inventory, model, lora, plan.step_tokens, length);
+  plan.flops_per_step = flops.done(plan.recomputes);
+  plan.useful_flops_per_step = flops.useful();
   const uint64_t model_bytes =
       inventory.n_trained_base > 0 ? inventory.n_parameters * size_of(config.checkpoint.dtype) : 0;
   plan.checkpoint_bytes = static_cast<double>(model_bytes + inventory.bytes.moments);
@@ -311,32 +319,14 @@ TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const Tra
 
 }  // namespace
 
-uint64_t available_memory() {
-  uint64_t available = 0;
-  std::ifstream info("/proc/meminfo");
-  for (std::string line; std::getline(info, line);) {
-    std::istringstream words(line);
-    std::string name;
-    uint64_t kilobytes = 0;
-    if (words >> name >> kilobytes && name == "MemAvailable:") available = kilobytes * 1024;
-  }
-  // A container's own limit, where there is one.
-  std::ifstream most_file("/sys/fs/cgroup/memory.max");
-  std::ifstream used_file("/sys/fs/cgroup/memory.current");
-  uint64_t most = 0;
-  uint64_t used = 0;
-  if (most_file >> most && used_file >> used) {
-    available = std::min(available, most > used ? most - used : 0);
-  }
-  return available;
-}
-
 TrainingPlan plan_training(const std::shared_ptr<RuntimeContext>& context,
                            const TrainerConfig& config, const PlanOptions& options) {
   const ModelConfig model = read_model_config(config.model);
   const DType base_dtype = base_dtype_of(config);
-  TrainingPlan plan = plan_once(context, config, model, base_dtype, options);
-  plan.available = options.available_bytes > 0 ? options.available_bytes : available_memory();
+  const uint64_t available = options.available_bytes > 0 ? options.available_bytes
+                             : context                   ? available_memory(*context->backend())
+                                                         : available_memory();
+  TrainingPlan plan = plan_once(context, config, model, base_dtype, options, available);
   plan.gflops = options.gflops;
   if (plan.gflops == 0 && context) {
     // The shape of the widest product of a layer, at a size that shows the rate and takes no time.
@@ -354,7 +344,7 @@ TrainingPlan plan_training(const std::shared_ptr<RuntimeContext>& context,
   DType all_dtype = base_dtype;
   const auto try_change = [&](const std::string& change, const TrainerConfig& changed,
                               DType dtype) {
-    const TrainingPlan then = plan_once(context, changed, model, dtype, options);
+    const TrainingPlan then = plan_once(context, changed, model, dtype, options, available);
     if (then.total_bytes() >= plan.total_bytes()) return false;
     plan.remedies.push_back({change, then.total_bytes()});
     return true;
@@ -386,13 +376,13 @@ TrainingPlan plan_training(const std::shared_ptr<RuntimeContext>& context,
     static_cast<void>(try_change("all of these", all, all_dtype));
   }
   // The longest window that would fit with them all.
-  const TrainingPlan best = plan_once(context, all, model, all_dtype, options);
+  const TrainingPlan best = plan_once(context, all, model, all_dtype, options, available);
   const int64_t length = window_length(config, options);
   if (best.total_bytes() > plan.available) {
     for (int64_t shorter = length / 2; shorter >= 2; shorter /= 2) {
       TrainerConfig changed = all;
       changed.batch.length = shorter;
-      const TrainingPlan then = plan_once(context, changed, model, all_dtype, options);
+      const TrainingPlan then = plan_once(context, changed, model, all_dtype, options, available);
       if (then.total_bytes() > plan.available && shorter > 3) continue;
       plan.remedies.push_back(
           {"all of these and batch.length: " + std::to_string(shorter), then.total_bytes()});
@@ -423,6 +413,7 @@ Json TrainingPlan::json() const {
           {"missing_bytes", fits() ? 0 : total_bytes() - available},
           {"fits", fits()},
           {"flops_per_step", flops_per_step},
+          {"useful_flops_per_step", useful_flops_per_step},
           {"gflops", gflops},
           {"seconds_per_step", seconds_per_step},
           {"seconds", n_steps > 0 ? Json(seconds()) : Json(nullptr)},

@@ -38,7 +38,10 @@ struct TrainingPlan {
   uint64_t available = 0;
 
   double flops_per_step = 0;  ///< of products and attention, recomputation included
-  double gflops = 0;          ///< the rate they are expected at
+  /// What a step cannot do without: each product forward, towards its input and, where that is
+  /// trained, towards its weight; nothing twice. The measure of speed.
+  double useful_flops_per_step = 0;
+  double gflops = 0;  ///< the rate they are expected at
   double seconds_per_step = 0;
   double checkpoint_bytes = 0;
 
@@ -61,8 +64,5 @@ struct TrainingPlan {
 /// be null when `gflops` is given.
 TrainingPlan plan_training(const std::shared_ptr<RuntimeContext>& context,
                            const TrainerConfig& config, const PlanOptions& options = {});
-
-/// Bytes that the machine, or the group of processes this one is in, could still give.
-uint64_t available_memory();
 
 }  // namespace okapi

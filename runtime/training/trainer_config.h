@@ -46,8 +46,8 @@
 //     length    0                     most tokens of a window; 0: what the data say
 //   data        absent                handed to the data layer as it is
 //   recompute   "auto"                true: activations of a layer are computed again in the
-//                                     backward pass; auto: when a micro batch has 4096 tokens or
-//                                     more
+//                                     backward pass; auto: when those of a micro batch would take
+//                                     more than half of the memory that parameters leave
 //   base_dtype  "auto"                of weights that are not trained: f32, bf16; auto: as the file
 //   pair_layout "half_split"          how rotary pairs lie in the rows of q and k: half_split or
 //               interleaved; files keep what they have
@@ -176,7 +176,7 @@ struct TrainerConfig {
   ScheduleConfig schedule;
   BatchConfig batch;
   Json data;
-  std::optional<bool> recompute;    ///< none: by length
+  std::optional<bool> recompute;    ///< none: by memory
   std::optional<DType> base_dtype;  ///< none: as the file
   PairLayout pair_layout = PairLayout::half_split;
   CheckpointConfig checkpoint;

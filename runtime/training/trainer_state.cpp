@@ -13,6 +13,7 @@
 #include "runtime/model/random_weights.h"
 #include "runtime/plugin_host/plugin_host.h"
 #include "runtime/results/results.h"
+#include "runtime/training/available_memory.h"
 #include "runtime/training/learning_rate.h"
 #include "runtime/training/rope_schedule.h"
 #include "runtime/training/seeds.h"
@@ -21,8 +22,6 @@ namespace okapi {
 
 namespace {
 
-/// From so many tokens a pass's activations outweigh a third more work.
-constexpr int64_t kRecomputeTokens = 4096;
 constexpr size_t kMostConfigBytes = size_t{16} << 20;
 
 Error bad_config(const std::string& field, const std::string& problem) {
@@ -131,6 +130,7 @@ TrainerState::TrainerState(std::shared_ptr<RuntimeContext> runtime, TrainerConfi
   options.pair_layout = config.pair_layout;
   options.adapter = adapter ? &*adapter : nullptr;
   parameters = std::make_unique<Parameters>(backend, base.config, base.source, options, *stream);
+  memory_beside_parameters = available_memory(*backend);
   optimizer = std::make_unique<Optimizer>(config.optimizer, config.groups, *parameters);
   network =
       std::make_unique<TransformerTraining>(backend, base.config, parameters->network(), *stream);
@@ -209,7 +209,11 @@ double TrainerState::learning_rate() const {
 }
 
 bool TrainerState::recomputes(const MicroBatch& micro) const {
-  return config.recompute.value_or(static_cast<int64_t>(micro.ids.size()) >= kRecomputeTokens);
+  if (config.recompute) return *config.recompute;
+  const BufferShape shape =
+      network->buffer_shape(static_cast<int64_t>(micro.ids.size()), /*recompute=*/false);
+  return outweighs(buffer_bytes(base.config, context->backend()->activation_dtype(), shape),
+                   memory_beside_parameters);
 }
 
 StepBatch TrainerState::next_batch() const {

@@ -61,7 +61,8 @@ class TrainerState {
   std::unique_ptr<TransformerTraining> network;
   std::unique_ptr<TrainingRotation> train_rotation;
   std::unique_ptr<TrainingRotation> eval_rotation;
-  std::string train_spec;  ///< the text that train_rope was read from
+  uint64_t memory_beside_parameters = 0;  ///< that was there before the first step
+  std::string train_spec;                 ///< the text that train_rope was read from
   std::shared_ptr<const Rope> train_rope;
 
   // Where the run stands.

@@ -1,5 +1,7 @@
 """okapi bench, briefly: that it measures, and that its numbers fit together."""
 
+import os
+
 from command import CommandTest, MODEL, main
 
 
@@ -21,9 +23,38 @@ class BenchTest(CommandTest):
         self.assertEqual([row["depth"] for row in result["depths"]], [0, 100])
         self.assertGreater(result["depths"][1]["cache_bytes"], 0)
 
+    def test_training_against_the_plan(self):
+        config = self.path("train.yaml", f"""
+model: {MODEL}
+steps: 1000
+optimizer: {{learning_rate: 1e-4}}
+batch: {{sequences: 2, length: 65}}
+checkpoint: {{folder: {self.path("run")}}}
+data: {{dataset: lines, params: {{training: true, style: compact, length: 64}}, length: 65}}
+""")
+        report = self.json_of("bench", "--training", config, "--rounds", 2, "--threads", 1,
+                              "--product", 128, 128, 128, "--json")
+        training = report["training"]
+        info = self.json_of("info", MODEL, "--json")
+        # Three products for each weight, and attention three times; embedding rows are only looked up.
+        in_products = info["n_parameters"] - info["vocab_size"] * info["d_model"]
+        norms = (2 * info["n_layers"] + 1) * info["d_model"]
+        flops = 6 * (in_products - norms) + 6 * 65 * info["d_model"] * info["n_layers"]
+        self.assertAlmostEqual(training["flops_per_token"] / flops, 1, places=12)
+        self.assertAlmostEqual(training["tokens_per_s"] * training["seconds"] / training["n_tokens"], 1, places=9)
+        ceiling = training["ceilings"]["matmul_flops_per_s"]
+        self.assertAlmostEqual(training["fraction"], flops * training["tokens_per_s"] / ceiling, places=9)
+        self.assertGreater(training["peak_bytes"], 16 * info["n_parameters"])  # weight, gradient, two moments
+        self.assertFalse(os.path.exists(self.path("run")))
+        self.assertIn("peak memory", self.succeeds("bench", "--training", config, "--rounds", 1, "--threads", 1,
+                                                   "--product", 128, 128, 128))
+
     def test_mistakes_are_named(self):
         self.fails(2, "--shape", "bench", "--shape", "nosuch")
         self.fails(2, "--model", "bench", "--shape", "smollm2-135m", "--model", MODEL)
+        self.fails(2, "--model", "bench", "--model", MODEL, "--training", "train.yaml")
+        self.fails(2, "--seed", "bench", "--seed", 2, "--training", "train.yaml")
+        self.fails(1, "no/such.yaml", "bench", "--training", "no/such.yaml")
         self.fails(1, "ascend", "bench", "--model", MODEL, "--dtype", "f32", "--tokens", 8, "--rounds", 1,
                    "--depths", 9, 0)
 

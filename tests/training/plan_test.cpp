@@ -50,7 +50,8 @@ TEST(PlanTest, MemoryIsWhatATrainerAllocates) {
 }
 
 // 6 operations for each weight of a product and token: forward, towards the input, towards the
-// weight. Attention has two products forward and five backward, and sees half of a window.
+// weight. Attention has two products forward and five backward, of which one is made again, and
+// sees half of a window.
 TEST(PlanTest, OperationsAreThoseOfTheFormula) {
   const TemporaryFolder folder;
   Json run = small_run(write_small_config(folder.path() / "model"), 10);
@@ -61,6 +62,8 @@ TEST(PlanTest, OperationsAreThoseOfTheFormula) {
   const double tokens = 64;
   const double attention = tokens * 3 * 4 * (6 * 16) * 33 / 2;
   EXPECT_NEAR(plan.flops_per_step, tokens * 6 * weights + 3.5 * attention,
+              1e-9 * plan.flops_per_step);
+  EXPECT_NEAR(plan.useful_flops_per_step, tokens * 6 * weights + 3 * attention,
               1e-9 * plan.flops_per_step);
   EXPECT_NEAR(plan.seconds_per_step, plan.flops_per_step / 2e9, 1e-15);
   EXPECT_NEAR(plan.seconds(), 10 * plan.seconds_per_step, 1e-12);
@@ -97,6 +100,27 @@ TEST(PlanTest, AdaptersOfASevenBillionModelAtThirtyTwoThousandTokens) {
                                            {.available_bytes = uint64_t{512} << 30, .gflops = 300});
   EXPECT_TRUE(roomy.fits());
   EXPECT_TRUE(roomy.remedies.empty());
+}
+
+TEST(PlanTest, ActivationsAreKeptUpToHalfOfWhatParametersLeave) {
+  const TemporaryFolder folder;
+  Json run = small_run(write_small_config(folder.path() / "model"), 10);
+  run["batch"]["length"] = 33;
+  const auto plan = [&](uint64_t available) {
+    return plan_training(nullptr, TrainerConfig::from_json(run),
+                         {.available_bytes = available, .gflops = 1});
+  };
+  const TrainingPlan roomy = plan(uint64_t{1} << 40);
+  EXPECT_FALSE(roomy.recomputes);
+  const TrainerMemory& kept = roomy.memory;
+  const uint64_t parameters = kept.frozen_weights + kept.masters + kept.gradients + kept.moments;
+  EXPECT_FALSE(plan(parameters + 2 * kept.activations).recomputes);
+  const TrainingPlan tight = plan(parameters + 2 * kept.activations - 2);
+  EXPECT_TRUE(tight.recomputes);
+  EXPECT_LT(tight.memory.activations, kept.activations);
+  EXPECT_TRUE(plan(1).recomputes);
+  run["recompute"] = false;
+  EXPECT_FALSE(plan(1).recomputes);
 }
 
 TEST(PlanTest, TheDataMaySayTheLength) {

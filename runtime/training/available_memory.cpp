@@ -1,0 +1,35 @@
+#include "runtime/training/available_memory.h"
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace okapi {
+
+uint64_t available_memory() {
+  uint64_t available = 0;
+  std::ifstream info("/proc/meminfo");
+  for (std::string line; std::getline(info, line);) {
+    std::istringstream words(line);
+    std::string name;
+    uint64_t kilobytes = 0;
+    if (words >> name >> kilobytes && name == "MemAvailable:") available = kilobytes * 1024;
+  }
+  // A container's own limit, where there is one.
+  std::ifstream most_file("/sys/fs/cgroup/memory.max");
+  std::ifstream used_file("/sys/fs/cgroup/memory.current");
+  uint64_t most = 0;
+  uint64_t used = 0;
+  if (most_file >> most && used_file >> used) {
+    available = std::min(available, most > used ? most - used : 0);
+  }
+  return available;
+}
+
+uint64_t available_memory(const Backend& backend) {
+  const uint64_t own = backend.free_memory();
+  return own > 0 ? own : available_memory();
+}
+
+}  // namespace okapi
