@@ -22,9 +22,9 @@ namespace {
 constexpr int64_t kLogitsPerChunk = int64_t{1} << 24;
 constexpr int64_t kFewestTokens = 64;
 constexpr int64_t kMostTokens = 1024;
-constexpr int64_t kMostVocabularyPerBlock = 4096;
+constexpr int64_t kMostTrainedVocabularyPerBlock = 4096;
 
-struct RowState {
+struct TrainedRow {
   int64_t token = 0;  ///< of the call
   float maximum = -std::numeric_limits<float>::infinity();
   float target_logit = 0;
@@ -72,11 +72,11 @@ double CpuStream::cross_entropy(ConstTensorView hidden, const PreparedWeight& we
   };
 
   // The tokens that have a target, one after another; the others only get their zeros.
-  auto* const states = scratch_.get<RowState>(ScratchUse::row_state, targets.size());
+  auto* const states = scratch_.get<TrainedRow>(ScratchUse::row_state, targets.size());
   int64_t n_trained = 0;
   for (int64_t t = 0; t < n_tokens; ++t) {
     if (targets[static_cast<size_t>(t)] >= 0) {
-      states[n_trained++] = RowState{.token = t};
+      states[n_trained++] = TrainedRow{.token = t};
       continue;
     }
     if (!nll.empty()) floats(nll)[t] = 0.0F;
@@ -89,7 +89,7 @@ double CpuStream::cross_entropy(ConstTensorView hidden, const PreparedWeight& we
       std::clamp(kLogitsPerChunk / std::max<int64_t>(v, 1) / kFewestTokens * kFewestTokens,
                  kFewestTokens, kMostTokens);
   const int64_t chunk_tokens = std::min(most, n_trained);
-  const int64_t block = std::min({v, rows_per_block(w), kMostVocabularyPerBlock});
+  const int64_t block = std::min({v, rows_per_block(w), kMostTrainedVocabularyPerBlock});
   auto* const logits =
       scratch_.get<float>(ScratchUse::logits, static_cast<size_t>(chunk_tokens * ldl));
   auto* const gathered = scratch_.get<float>(
@@ -98,7 +98,7 @@ double CpuStream::cross_entropy(ConstTensorView hidden, const PreparedWeight& we
   double loss = 0;
   for (int64_t first = 0; first < n_trained; first += chunk_tokens) {
     const int64_t m = std::min(chunk_tokens, n_trained - first);
-    RowState* const rows = states + first;
+    TrainedRow* const rows = states + first;
     const float* x = floats(hidden) + first * hidden.strides[0];
     int64_t ldx = hidden.strides[0];
     if (!is_dense) {

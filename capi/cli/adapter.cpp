@@ -8,7 +8,7 @@ namespace okapi::cli {
 
 namespace {
 
-struct InfoArguments {
+struct AdapterInfoArguments {
   RuntimeArguments runtime;
   ModelArguments model;
   std::string path;
@@ -22,7 +22,7 @@ struct MergeArguments {
   std::string dtype;
 };
 
-int show_info(const InfoArguments& arguments) {
+int show_adapter(const AdapterInfoArguments& arguments) {
   const auto runtime = arguments.runtime.open();
   const auto model = arguments.model.open(runtime.get());
   const auto adapter =
@@ -51,12 +51,12 @@ int merge(const MergeArguments& arguments) {
 void add_adapter_info(CLI::App& adapter, int* exit_code) {
   CLI::App* command = adapter.add_subcommand("info", "Shows what an adapter is, beside its model");
   command->footer("Example:\n  okapi adapter info adapters/chat --model models/savanna-5m --json");
-  auto arguments = std::make_shared<InfoArguments>();
+  auto arguments = std::make_shared<AdapterInfoArguments>();
   command->add_option("ADAPTER", arguments->path, "peft folder")->required()->type_name("FOLDER");
   arguments->model.add_to(*command, "--model");
   command->add_flag("--json", arguments->is_json, "as one JSON object");
   arguments->runtime.add_to(*command);
-  command->callback([arguments, exit_code] { *exit_code = show_info(*arguments); });
+  command->callback([arguments, exit_code] { *exit_code = show_adapter(*arguments); });
 }
 
 void add_merge(CLI::App& adapter, int* exit_code) {

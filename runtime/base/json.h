@@ -19,6 +19,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "runtime/base/json_destructor.h"
+
 namespace okapi {
 
 using Json = nlohmann::json;

@@ -33,7 +33,7 @@ struct ByteRange {
 };
 
 std::vector<ByteRange> learned_ranges(const RecordField& field, const std::string& text) {
-  const Json json = Json::parse(field.text);
+  const Json json = parse_json(field.text, {"data", "", "learned"});
   const auto is_border = [&](uint64_t at) {
     return at == text.size() || (static_cast<unsigned char>(text[at]) & 0xC0) != 0x80;
   };

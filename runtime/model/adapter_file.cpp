@@ -20,13 +20,13 @@ constexpr const char* kConfigFile = "adapter_config.json";
 constexpr const char* kWeightsFile = "adapter_model.safetensors";
 
 // Bookkeeping of peft, and what only matters while an adapter is initialised.
-constexpr const char* kHarmless[] = {"auto_mapping",        "base_model_name_or_path",
-                                     "ensure_weight_tying", "inference_mode",
-                                     "loftq_config",        "eva_config",
-                                     "corda_config",        "lora_ga_config",
-                                     "megatron_core",       "peft_version",
-                                     "qalora_group_size",   "revision",
-                                     "runtime_config",      "task_type"};
+constexpr const char* kHarmlessAdapterKeys[] = {"auto_mapping",        "base_model_name_or_path",
+                                                "ensure_weight_tying", "inference_mode",
+                                                "loftq_config",        "eva_config",
+                                                "corda_config",        "lora_ga_config",
+                                                "megatron_core",       "peft_version",
+                                                "qalora_group_size",   "revision",
+                                                "runtime_config",      "task_type"};
 
 // Each makes the adapter compute something else, unless it is absent, null or this.
 const std::vector<std::pair<const char*, Json>>& refused_unless() {
@@ -146,7 +146,7 @@ Adapter Adapter::load(const std::filesystem::path& folder, const ModelConfig& co
     refuse(Code::unimplemented, config_path, "peft_type",
            "wanted LORA, found " + describe_json(json["peft_type"]));
   }
-  for (const char* key : kHarmless) fields.ignore(key);
+  for (const char* key : kHarmlessAdapterKeys) fields.ignore(key);
   for (const auto& [key, off] : refused_unless()) {
     const Json* found = fields.value(key);
     if (found == nullptr || *found == off) continue;

@@ -122,7 +122,7 @@ DeltaInfo read_info(const SafetensorsFile& file) {
     return info;
   }
   throw Error(Code::data_loss, "dtype: wanted F32, F16 or BF16, found " + field("dtype"))
-      .in(kComponent)
+      .in(kDeltaComponent)
       .field("dtype")
       .at(file.path());
 }

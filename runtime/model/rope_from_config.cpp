@@ -13,7 +13,7 @@ namespace {
 
 constexpr double kDefaultBase = 10000.0;  // of transformers' Llama
 constexpr double kMaxNumber = 1e12;
-constexpr int64_t kMaxLength = int64_t{1} << 40;
+constexpr int64_t kMaxRopeLength = int64_t{1} << 40;
 
 /// "name:key=value,..." in the order given.
 class SpecText {
@@ -63,8 +63,8 @@ double read_factor(Context& context) { return context.rope.number("factor", 1.0,
 /// then prefers that; two different values are an error here. Absent, it is the model's own length.
 int64_t read_original_length(Context& context) {
   const std::string key = "original_max_position_embeddings";
-  const std::optional<int64_t> inside = context.rope.maybe_integer(key, 1, kMaxLength);
-  const std::optional<int64_t> beside = context.config.maybe_integer(key, 1, kMaxLength);
+  const std::optional<int64_t> inside = context.rope.maybe_integer(key, 1, kMaxRopeLength);
+  const std::optional<int64_t> beside = context.config.maybe_integer(key, 1, kMaxRopeLength);
   if (inside && beside && *inside != *beside) {
     context.rope.fail(key, std::to_string(*inside) + " contradicts " + key + " (" +
                                std::to_string(*beside) + ") beside it");
@@ -96,7 +96,7 @@ std::string linear(Context& context) {
 std::string dynamic(Context& context) {
   const double scale = read_factor(context);
   const std::string key = "original_max_position_embeddings";
-  const std::optional<int64_t> original = context.rope.maybe_integer(key, 1, kMaxLength);
+  const std::optional<int64_t> original = context.rope.maybe_integer(key, 1, kMaxRopeLength);
   if (original && *original != context.max_position_embeddings) {
     context.rope.fail(key, "dynamic scales from max_position_embeddings (" +
                                std::to_string(context.max_position_embeddings) +

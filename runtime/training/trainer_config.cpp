@@ -12,7 +12,7 @@ namespace okapi {
 
 namespace {
 
-constexpr int64_t kMost = int64_t{1} << 48;
+constexpr int64_t kMostOfAConfig = int64_t{1} << 48;
 constexpr double kMostNumber = 1e12;
 
 void finish(const JsonFields& fields) {
@@ -104,7 +104,7 @@ RopeScheduleConfig read_rope_schedule(JsonFields& fields) {
   schedule.from = fields.number("from", -kMostNumber, kMostNumber);
   schedule.to = fields.number("to", -kMostNumber, kMostNumber);
   schedule.by = fields.number("by", std::numeric_limits<double>::min(), kMostNumber);
-  schedule.every = fields.integer_or("every", 1, kMost, 1);
+  schedule.every = fields.integer_or("every", 1, kMostOfAConfig, 1);
   fields.ignore("at");
   return schedule;
 }
@@ -154,17 +154,17 @@ LoraConfig read_lora(JsonFields& fields) {
 
 void read_batch(JsonFields& fields, BatchConfig& batch) {
   batch.sequences = fields.integer_or("sequences", 1, 1 << 30, 0);
-  batch.tokens = fields.integer_or("tokens", 1, kMost, 0);
+  batch.tokens = fields.integer_or("tokens", 1, kMostOfAConfig, 0);
   if ((batch.sequences > 0) == (batch.tokens > 0)) {
     fields.fail("sequences", "wanted either sequences or tokens, found " +
                                  std::string(batch.tokens > 0 ? "both" : "neither"));
   }
   batch.micro = fields.integer_or("micro", 0, 1 << 30, 0);
-  batch.length = fields.integer_or("length", 0, kMost, 0);
+  batch.length = fields.integer_or("length", 0, kMostOfAConfig, 0);
 }
 
 void read_steps_or_epochs(JsonFields& fields, TrainerConfig& config) {
-  config.steps = fields.integer_or("steps", 1, kMost, 0);
+  config.steps = fields.integer_or("steps", 1, kMostOfAConfig, 0);
   config.epochs = fields.number_or("epochs", 1e-9, 1e9, 0);
   if ((config.steps > 0) == (config.epochs > 0)) {
     fields.fail("steps", "wanted either steps or epochs, found " +
@@ -174,8 +174,8 @@ void read_steps_or_epochs(JsonFields& fields, TrainerConfig& config) {
 
 void read_checkpoint(JsonFields& fields, CheckpointConfig& checkpoint) {
   checkpoint.folder = fields.text_or("folder", "");
-  checkpoint.every = fields.integer_or("every", 0, kMost, 0);
-  checkpoint.keep = fields.integer_or("keep", 0, kMost, checkpoint.keep);
+  checkpoint.every = fields.integer_or("every", 0, kMostOfAConfig, 0);
+  checkpoint.keep = fields.integer_or("keep", 0, kMostOfAConfig, checkpoint.keep);
   checkpoint.keep_best = fields.boolean_or("keep_best", checkpoint.keep_best);
   checkpoint.dtype = dtype_named(word(fields, "dtype", {"f32", "bf16"}, "f32"));
   if (checkpoint.every > 0 && checkpoint.folder.empty()) {
@@ -218,7 +218,7 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
   read_object(fields, "rope", [&](JsonFields& rope) {
     config.rope.train = rope.text_or("train", "");
     config.rope.eval = rope.text_or("eval", "");
-    config.rope.length = rope.integer_or("length", 0, kMost, 0);
+    config.rope.length = rope.integer_or("length", 0, kMostOfAConfig, 0);
     read_list(rope, "schedule", [&](JsonFields& entry) {
       config.rope.schedule.push_back(read_rope_schedule(entry));
     });
@@ -253,7 +253,7 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
     config.schedule.kind = kind == "linear"   ? ScheduleKind::linear
                            : kind == "cosine" ? ScheduleKind::cosine
                                               : ScheduleKind::constant;
-    config.schedule.warmup = schedule.integer_or("warmup", 0, kMost, 0);
+    config.schedule.warmup = schedule.integer_or("warmup", 0, kMostOfAConfig, 0);
     config.schedule.floor = schedule.number_or("floor", 0, 1, 0);
   });
   JsonFields batch = fields.object("batch");
@@ -272,9 +272,10 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
   read_object(fields, "checkpoint",
               [&](JsonFields& checkpoint) { read_checkpoint(checkpoint, config.checkpoint); });
   read_object(fields, "evaluation", [&](JsonFields& evaluation) {
-    config.evaluation.every = evaluation.integer_or("every", 0, kMost, 0);
-    config.evaluation.windows = evaluation.integer_or("windows", 0, kMost, 0);
-    config.evaluation.bucket = evaluation.integer_or("bucket", 1, kMost, config.evaluation.bucket);
+    config.evaluation.every = evaluation.integer_or("every", 0, kMostOfAConfig, 0);
+    config.evaluation.windows = evaluation.integer_or("windows", 0, kMostOfAConfig, 0);
+    config.evaluation.bucket =
+        evaluation.integer_or("bucket", 1, kMostOfAConfig, config.evaluation.bucket);
     if (const Json* data = evaluation.value("data")) config.evaluation.data = *data;
   });
   read_object(fields, "divergence", [&](JsonFields& divergence) {

@@ -26,7 +26,7 @@ constexpr const char* kAdapterFile = "adapter_model.safetensors";
 constexpr const char* kOptimizerFile = "okapi_optimizer.safetensors";
 constexpr const char* kStateFile = "okapi_training.json";
 constexpr const char* kFormat = "okapi.training/1";
-constexpr int64_t kMost = int64_t{1} << 60;
+constexpr int64_t kMostOfAFile = int64_t{1} << 60;
 
 HostTensor host_copy(const ConstTensorView& view, TrainingStream& stream) {
   HostTensor values = view.rank == 1 ? HostTensor(DType::f32, {view.shape[0]})
@@ -186,11 +186,11 @@ TrainingState read_state(const std::filesystem::path& folder) {
       damaged(path, std::string("wanted format ") + kFormat + ", found " + fields.text("format"));
     }
     TrainingState state;
-    state.step = fields.integer("step", 0, kMost);
-    state.position = fields.integer("position", 0, kMost);
-    state.n_tokens = fields.integer("n_tokens", 0, kMost);
-    state.n_learned = fields.integer("n_learned", 0, kMost);
-    state.best_step = fields.integer("best_step", -1, kMost);
+    state.step = fields.integer("step", 0, kMostOfAFile);
+    state.position = fields.integer("position", 0, kMostOfAFile);
+    state.n_tokens = fields.integer("n_tokens", 0, kMostOfAFile);
+    state.n_learned = fields.integer("n_learned", 0, kMostOfAFile);
+    state.best_step = fields.integer("best_step", -1, kMostOfAFile);
     state.best_loss = fields.number("best_loss");
     state.model_sha256 = fields.text("model_sha256");
     state.train_rope = fields.text("train_rope");
