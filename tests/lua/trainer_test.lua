@@ -2,6 +2,9 @@
 local okapi = require "okapi"
 local t = require "harness"
 
+-- Steps as small as these are slower on several threads.
+okapi.default_runtime(okapi.runtime { threads = 1 })
+
 -- An adapter, whose checkpoints are small, and short documents; `changes` replace or, with false, take away.
 local function config(changes)
   local result = {
