@@ -55,6 +55,10 @@ Json read_config(const TrainArguments& arguments) {
   std::set<std::string> paths;
   for (const std::string& setting : arguments.settings) {
     const std::string path = put_setting(config, setting);
+    for (const std::string& earlier : paths) {
+      if (earlier.starts_with(path + "."))
+        throw UsageError("--set " + path + ": would undo --set " + earlier);
+    }
     if (!paths.insert(path).second) throw UsageError("--set " + path + ": given twice");
   }
   return config;

@@ -3,6 +3,8 @@
 #include <okapi/trainer.h>
 
 #include <limits>
+#include <memory>
+#include <string>
 #include <utility>
 
 #include "capi/src/cancel_object.h"
@@ -199,20 +201,20 @@ okapi_status okapi_trainer_plan(okapi_runtime* runtime, const char* config, char
     // A plan looks at free memory and measures a rate, so that no two are alike: who asked for the
     // size gets the text that was measured.
     thread_local struct {
-      const okapi_runtime* runtime = nullptr;
+      std::weak_ptr<const okapi::RuntimeContext> context;  // none: nothing is remembered
       std::string config;
       okapi::Json plan;
     } asked;
     const okapi::TrainerConfig wanted = config_of(config);
-    if (asked.runtime != runtime || asked.config != config) {
-      asked.runtime = nullptr;
+    if (buffer == nullptr || asked.context.lock() != runtime->context || asked.config != config) {
+      asked.context.reset();
       const okapi::TrainingPlan plan = okapi::plan_training(runtime->context, wanted);
       asked.plan = plan.json();
       asked.plan["text"] = plan.text();
       asked.config = config;
-      asked.runtime = runtime;
+      asked.context = runtime->context;
     }
     copy_json(asked.plan, buffer, capacity, needed);
-    if (buffer != nullptr) asked.runtime = nullptr;
+    if (buffer != nullptr) asked.context.reset();
   });
 }

@@ -234,6 +234,12 @@ void run(Pass& pass, bool want_logits, const OutputSink& sink, const Model& mode
   for (const Pass::Part& part : pass.parts) part.work->cache().advance(part.n_tokens);
 }
 
+// An adapter that was loaded twice is one adapter.
+bool compute_the_same(const std::shared_ptr<const AdapterWeights>& a,
+                      const std::shared_ptr<const AdapterWeights>& b) {
+  return a == b || (a && b && a->sha256() == b->sha256());
+}
+
 void check_sessions(std::span<const Feed> feeds) {
   std::vector<const SessionState*> seen;
   for (const Feed& feed : feeds) {
@@ -242,7 +248,7 @@ void check_sessions(std::span<const Feed> feeds) {
           .in("session")
           .field("sessions");
     }
-    if (feed.session->options.adapter != feeds.front().session->options.adapter) {
+    if (!compute_the_same(feed.session->options.adapter, feeds.front().session->options.adapter)) {
       throw Error(Code::invalid_argument, "sessions: all must have the same adapter")
           .in("session")
           .field("sessions");

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "runtime/base/error.h"
+#include "runtime/base/json_depth.h"
 #include "runtime/plugin_host/plugin_call.h"
 #include "runtime/plugin_host/plugin_metadata.h"
 
@@ -124,8 +125,9 @@ std::vector<RecordField> copy_fields(const okapi_field* fields, size_t n_fields,
         throw bad_field(component, field.name, "has no text");
       field.text.assign(from.text, static_cast<size_t>(from.n_bytes));
       if (!is_utf8(field.text)) throw bad_field(component, field.name, "is not UTF-8");
-      if (from.type == OKAPI_FIELD_JSON && !Json::accept(field.text)) {
-        throw bad_field(component, field.name, "is not JSON");
+      if (from.type == OKAPI_FIELD_JSON &&
+          (!nests_within(field.text) || !Json::accept(field.text))) {
+        throw bad_field(component, field.name, "is not JSON, or is nested deeper than 64");
       }
     } else {
       throw bad_field(component, field.name, "has no known type: " + std::to_string(from.type));

@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "runtime/base/error.h"
+#include "runtime/base/json_depth.h"
 #include "runtime/base/utc.h"
 #include "runtime/results/aggregate.h"
 #include "runtime/results/schema.h"
@@ -18,7 +19,7 @@ using OrderedJson = nlohmann::ordered_json;
 template <typename Value>
 Value stored(const std::string& text, const std::string& file) {
   try {
-    return OrderedJson::parse(text).get<Value>();
+    return OrderedJson::parse(nests_within(text) ? text : "").get<Value>();
   } catch (const OrderedJson::exception&) {
     throw Error(Code::data_loss, "a stored JSON text is damaged: " + valid_utf8(text.substr(0, 40)))
         .in("results")

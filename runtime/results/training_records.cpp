@@ -2,6 +2,7 @@
 #include "runtime/results/training_records.h"
 
 #include "runtime/base/error.h"
+#include "runtime/base/json_depth.h"
 #include "runtime/base/sha256.h"
 #include "runtime/base/utc.h"
 #include "runtime/results/results.h"
@@ -10,6 +11,9 @@
 namespace okapi {
 
 namespace {
+
+/// Throws Json::exception for what is not JSON, or nested as nothing that was written here.
+Json stored_json(const std::string& text) { return Json::parse(nests_within(text) ? text : ""); }
 
 Json number_or_null(const Statement& row, int column) {
   return row.is_null(column) ? Json(nullptr) : Json(row.real(column));
@@ -143,8 +147,8 @@ Json Results::training() const {
                  "SELECT id, identity, info, created_at FROM training_runs ORDER BY id");
   while (rows.step()) {
     try {
-      found.emplace_back(rows.integer(0), Json{{"identity", Json::parse(rows.text(1))},
-                                               {"info", Json::parse(rows.text(2))},
+      found.emplace_back(rows.integer(0), Json{{"identity", stored_json(rows.text(1))},
+                                               {"info", stored_json(rows.text(2))},
                                                {"created_at", rows.text(3)}});
     } catch (const Json::exception&) {
       throw Error(Code::data_loss, "a stored JSON text of a training run is damaged")

@@ -7,6 +7,22 @@
 
 namespace okapi {
 
+namespace {
+
+// Of what a container uses: pages of files that have not been read for a while, which the kernel
+// gives back before it refuses memory.
+uint64_t reclaimable_memory() {
+  std::ifstream statistics("/sys/fs/cgroup/memory.stat");
+  std::string name;
+  uint64_t bytes = 0;
+  while (statistics >> name >> bytes) {
+    if (name == "inactive_file") return bytes;
+  }
+  return 0;
+}
+
+}  // namespace
+
 uint64_t available_memory() {
   uint64_t available = 0;
   std::ifstream info("/proc/meminfo");
@@ -22,6 +38,7 @@ uint64_t available_memory() {
   uint64_t most = 0;
   uint64_t used = 0;
   if (most_file >> most && used_file >> used) {
+    used -= std::min(used, reclaimable_memory());
     available = std::min(available, most > used ? most - used : 0);
   }
   return available;

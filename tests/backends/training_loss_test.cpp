@@ -112,7 +112,7 @@ TEST_P(TrainingLossTest, GradientsEqualFiniteDifferences) {
 
 TEST_P(TrainingLossTest, EqualsThePlainLoops) {
   for (const int64_t t : {1, 3, 65}) {
-    for (const int64_t v : {1, 50, 1000}) {
+    for (const int64_t v : {1, 50, 1000, 1024}) {
       Batch b = batch(t, v, 34);
       const Trained trained = train(b.w, v, 34);
       expect_losses(b, *trained.weight);
@@ -130,6 +130,8 @@ TEST_P(TrainingLossTest, EqualsThemAcrossBlocks) {
   const Batch chunked = batch(130, 150000, 2);
   const Trained trained = train(chunked.w, chunked.v, chunked.c);
   expect_losses(chunked, *trained.weight);
+  const Batch spread = batch(20, 9216, 34);  // whose rows would share sets of the caches
+  expect_losses(spread, *train(spread.w, spread.v, spread.c).weight);
   const Batch many = batch(1100, 60, 16);
   expect_losses(many, *train(many.w, many.v, many.c).weight);
 }

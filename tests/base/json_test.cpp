@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/base/error.h"
+#include "runtime/base/json_depth.h"
 
 namespace okapi::test {
 namespace {
@@ -116,6 +117,15 @@ TEST(JsonFieldsTest, FinishAcceptsWhatWasReadOrIgnored) {
   EXPECT_EQ(error_of([&] { fields.finish(); }).field_name(), "b");
   fields.ignore("b");
   EXPECT_NO_THROW(fields.finish());
+}
+
+TEST(JsonDepthTest, CountsBracketsOutsideOfStrings) {
+  EXPECT_TRUE(nests_within("[[1], {\"a\": 2}]", 2));
+  EXPECT_FALSE(nests_within("[[1, [2]]]", 2));
+  EXPECT_TRUE(nests_within(R"(["[[[", "\"[["])", 1));
+  EXPECT_TRUE(nests_within("[[]][[]]", 2));
+  EXPECT_TRUE(nests_within("", 1));
+  EXPECT_FALSE(nests_within(std::string(100000, '[')));
 }
 
 }  // namespace

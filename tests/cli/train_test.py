@@ -58,6 +58,8 @@ class TrainTest(CommandTest):
                 ("batch..micro=1", 2, "--set batch..micro: a key is missing")]:
             self.fails(code, text, "train", config, "--set", setting)
         self.fails(2, "--set steps: given twice", "train", config, "--set", "steps=1", "--set", "steps=2")
+        self.fails(2, "--set batch: would undo --set batch.micro", "train", config, "--set", "batch.micro=1",
+                   "--set", "batch={sequences: 2}")
         self.assertFalse(os.path.exists(self.path("run")))
 
     def test_mistakes_are_named(self):

@@ -53,6 +53,13 @@ local function largest_difference(a, b)
   return most
 end
 
+t.test("loaded twice it is one adapter", function()
+  local a, b = model:session { adapter = lora }, model:session { adapter = lora }
+  a:prefill(text)
+  b:prefill(text)
+  t.equal(#okapi.advance({ a, b }, { { 5 }, { 5 } }), 2)
+end)
+
 -- Both are f32 passes over the same numbers in another order.
 t.test("beside a session it is the merged model", function()
   local adapter = model:adapter(lora)
