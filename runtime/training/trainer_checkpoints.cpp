@@ -13,7 +13,8 @@ namespace okapi {
 namespace {
 
 void add_plugins(const Rope& rope, Json& plugins) {
-  for (const Json& scheme : rope.json()["schemes"]) {
+  const Json json = rope.json();  // named: a loop does not keep it alive for its members
+  for (const Json& scheme : json["schemes"]) {
     const Json plugin = {{"id", scheme["id"]}, {"version", scheme["version"]}};
     if (std::find(plugins.begin(), plugins.end(), plugin) == plugins.end()) {
       plugins.push_back(plugin);
