@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/model/companion_files.h"
 #include "runtime/model/rotary/rope.h"
 #include "runtime/results/results.h"
 #include "runtime/training/trainer_state.h"
@@ -104,7 +105,7 @@ std::filesystem::path TrainerState::save() {
 }
 
 void TrainerState::export_to(const std::filesystem::path& to, bool merged) {
-  std::filesystem::create_directories(to);
+  make_output_folder(to, "folder", {base.folder, config.lora ? config.lora->from : ""});
   const bool has_adapter = parameters->has_adapter();
   const bool writes_model = parameters->trains_base() || merged || !has_adapter;
   if (has_adapter && !merged) {
