@@ -2,8 +2,10 @@
 
 #include <bit>
 #include <cmath>
+#include <limits>
 
 #include "runtime/base/error.h"
+#include "runtime/model/safetensors.h"
 
 namespace okapi {
 
@@ -94,6 +96,23 @@ HostTensor converted(ConstTensorView tensor, DType dtype) {
     }
   }
   return result;
+}
+
+void check_fits(const std::string& name, ConstTensorView tensor, DType dtype,
+                const std::filesystem::path& file) {
+  // The least magnitude that rounds to infinity: half a unit above the largest number.
+  const float too_much = dtype == DType::f16    ? 65520.0F
+                         : dtype == DType::bf16 ? 0x1.FFp127F
+                                                : std::numeric_limits<float>::infinity();
+  const auto* data = static_cast<const float*>(tensor.data);
+  for (int64_t i = 0; i < tensor.count(); ++i) {
+    if (std::fabs(data[i]) < too_much) continue;  // and no NaN
+    throw Error(Code::out_of_range,
+                name + ": " + std::to_string(data[i]) + " does not fit " + safetensors_name(dtype))
+        .in("model")
+        .field(name)
+        .at(file.string());
+  }
 }
 
 }  // namespace okapi

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <string>
 
 #include "runtime/model/host_tensor.h"
 
@@ -14,5 +16,10 @@ uint16_t f16_of_float(float value);  ///< infinite where f16 cannot hold it
 
 /// A copy of `tensor` (contiguous; f32, f16 or bf16) as f32, f16 or bf16.
 HostTensor converted(ConstTensorView tensor, DType dtype);
+
+/// Throws out_of_range, naming tensor and file, if a value of `tensor` (contiguous f32) rounds to
+/// no finite one of `dtype`.
+void check_fits(const std::string& name, ConstTensorView tensor, DType dtype,
+                const std::filesystem::path& file);
 
 }  // namespace okapi

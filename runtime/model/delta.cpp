@@ -1,8 +1,6 @@
 #include "runtime/model/delta.h"
 
-#include <cmath>
 #include <map>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -61,11 +59,12 @@ void write_tensor(ConstTensorView values, DType dtype, const FileWriter& write) 
          static_cast<size_t>(view.count()) * size_of(dtype)});
 }
 
-/// Writes a file of all tensors, each made by `make` when its turn comes.
+/// Writes a file of all tensors, each made by `make` when its turn comes; returns what is in it.
 template <typename DTypeOf, typename Make>
-void write_all(const std::filesystem::path& path, const ModelConfig& config,
-               const DeltaOptions& options, const std::map<std::string, std::string>& metadata,
-               DTypeOf&& dtype_of, Make&& make) {
+std::vector<TensorHeader> write_all(const std::filesystem::path& path, const ModelConfig& config,
+                                    const DeltaOptions& options,
+                                    const std::map<std::string, std::string>& metadata,
+                                    DTypeOf&& dtype_of, Make&& make) {
   std::vector<TensorHeader> headers;
   for (const auto& [name, shape] : shapes_of(config)) {
     headers.push_back({name, dtype_of(name), shape});
@@ -75,24 +74,28 @@ void write_all(const std::filesystem::path& path, const ModelConfig& config,
       path, headers,
       [&](const std::string& name, const FileWriter& write) {
         if (options.cancel != nullptr) options.cancel->check();
-        write_tensor(make(name).view(), dtype_of(name), write);
+        const HostTensor values = make(name);
+        check_fits(name, std::as_const(values).view(), dtype_of(name), path);
+        write_tensor(std::as_const(values).view(), dtype_of(name), write);
         if (options.progress) options.progress(++n_done, static_cast<int64_t>(headers.size()));
       },
       metadata);
+  return headers;
 }
 
-void check_finite(const std::string& name, const HostTensor& values, DType dtype,
-                  const std::filesystem::path& file) {
-  const ConstTensorView view = values.view();
-  const auto* data = static_cast<const float*>(view.data);
-  const float most = dtype == DType::f16 ? 65504.0F : 3.38e38F;
-  for (int64_t i = 0; i < view.count(); ++i) {
-    if (std::fabs(data[i]) <= most) continue;
-    throw Error(Code::out_of_range, name + ": the difference " + std::to_string(data[i]) +
-                                        " does not fit " + safetensors_name(dtype))
+/// Throws `code` unless each tensor of the tuned model is in the base with the same shape.
+void check_shapes(const ModelConfig& base, const ModelConfig& tuned, Code code,
+                  const std::filesystem::path& tuned_folder) {
+  const auto base_shapes = shapes_of(base);
+  for (const auto& [name, shape] : shapes_of(tuned)) {
+    const auto found = base_shapes.find(name);
+    if (found != base_shapes.end() && found->second == shape) continue;
+    throw Error(code,
+                name + ": the tuned model has shape " + shape_text(shape) + ", the base " +
+                    (found == base_shapes.end() ? "no such tensor" : shape_text(found->second)))
         .in(kDeltaComponent)
         .field(name)
-        .at(file.string());
+        .at(tuned_folder.string());
   }
 }
 
@@ -138,10 +141,17 @@ DeltaInfo check(const Checkpoint& base, const SafetensorsFile& file, const Model
         .field("base_sha256")
         .at(base.folder().string());
   }
+  // The sums below rely on each tensor having the base's shape and the dtype that was declared.
+  check_shapes(base.config(), config, Code::data_loss,
+               std::filesystem::path(file.path()).parent_path());
+  const std::string dtype = safetensors_name(info.dtype);
   for (const auto& [name, shape] : shapes_of(config)) {
-    if (file.has(name) && file.shape(name) == shape) continue;
+    const bool is_there = file.has(name);
+    if (is_there && file.shape(name) == shape && file.dtype(name) == dtype) continue;
     throw Error(Code::data_loss,
-                name + ": the delta has no such tensor of shape " + shape_text(shape))
+                name + ": wanted " + dtype + " of shape " + shape_text(shape) + ", found " +
+                    (is_there ? file.dtype(name) + " of " + shape_text(file.shape(name))
+                              : "no such tensor"))
         .in(kDeltaComponent)
         .field(name)
         .at(file.path());
@@ -155,22 +165,11 @@ void make_delta(const std::filesystem::path& base_folder, const std::filesystem:
                 const std::filesystem::path& delta, const DeltaOptions& options) {
   const Checkpoint base = Checkpoint::open(base_folder);
   const Checkpoint tuned = Checkpoint::open(tuned_folder);
-  const auto base_shapes = shapes_of(base.config());
-  const auto tuned_shapes = shapes_of(tuned.config());
-  for (const auto& [name, shape] : tuned_shapes) {
-    const auto found = base_shapes.find(name);
-    if (found != base_shapes.end() && found->second == shape) continue;
-    throw Error(Code::invalid_argument,
-                name + ": the tuned model has shape " + shape_text(shape) + ", the base " +
-                    (found == base_shapes.end() ? "no such tensor" : shape_text(found->second)))
-        .in(kDeltaComponent)
-        .field(name)
-        .at(tuned_folder.string());
-  }
+  check_shapes(base.config(), tuned.config(), Code::invalid_argument, tuned_folder);
   const DType dtype = options.dtype.value_or(DType::f16);
   const DeltaOptions silent = silently(options);
-  make_output_folder(delta, {base_folder, tuned_folder});
-  write_all(
+  make_output_folder(delta, "delta", {base_folder, tuned_folder});
+  static_cast<void>(write_all(
       delta / kFile, tuned.config(), options,
       {{"format", kFormat},
        {"base_sha256", hash_of(base, silent)},
@@ -179,10 +178,8 @@ void make_delta(const std::filesystem::path& base_folder, const std::filesystem:
        {"dtype", safetensors_name(dtype)}},
       [&](const std::string&) { return dtype; },
       [&](const std::string& name) {
-        HostTensor difference = combined(tuned.tensor(name), base.tensor(name), -1);
-        check_finite(name, difference, dtype, delta / kFile);
-        return difference;
-      });
+        return combined(tuned.tensor(name), base.tensor(name), -1);
+      }));
   copy_file_of_model(tuned_folder, delta, "config.json");
   copy_companion_files(tuned_folder, delta);
 }
@@ -199,12 +196,12 @@ void apply_delta(const std::filesystem::path& base_folder, const std::filesystem
   const SafetensorsFile file = SafetensorsFile::open(delta / kFile);
   const ModelConfig config = read_model_config(delta);
   static_cast<void>(check(base, file, config, silently(options)));
-  make_output_folder(out, {base_folder, delta});
-  write_all(
+  make_output_folder(out, "out", {base_folder, delta});
+  const std::vector<TensorHeader> weights = write_all(
       out / "model.safetensors", config, options, {{"format", "pt"}},
       [&](const std::string& name) { return options.dtype.value_or(base.tensor(name).dtype); },
       [&](const std::string& name) { return combined(base.tensor(name), file.tensor(name), 1); });
-  copy_file_of_model(delta, out, "config.json");
+  write_model_config(out, parse_json_file(delta / "config.json", kDeltaComponent), weights);
   copy_companion_files(delta, out);
 }
 

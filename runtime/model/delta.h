@@ -41,11 +41,12 @@ void make_delta(const std::filesystem::path& base, const std::filesystem::path& 
                 const std::filesystem::path& delta, const DeltaOptions& options = {});
 
 /// Throws failed_precondition when the delta was made from another base, data_loss when it lacks a
-/// tensor.
+/// tensor, or has one of another shape than the base's or of another dtype than it says.
 DeltaInfo check_delta(const std::filesystem::path& base, const std::filesystem::path& delta,
                       const DeltaOptions& options = {});
 
-/// Writes base + delta as a Hugging Face folder. Checks first.
+/// Writes base + delta as a Hugging Face folder. Checks first. Throws out_of_range when a sum does
+/// not fit its dtype.
 void apply_delta(const std::filesystem::path& base, const std::filesystem::path& delta,
                  const std::filesystem::path& out, const DeltaOptions& options = {});
 

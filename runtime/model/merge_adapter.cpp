@@ -37,14 +37,16 @@ void merge_adapter(const std::filesystem::path& base_folder,
     headers.push_back({tensor.name, dtype_of(tensor.name), tensor.shape});
   });
 
-  make_output_folder(out, {base_folder, adapter_folder});
+  make_output_folder(out, "out", {base_folder, adapter_folder});
+  const std::filesystem::path file = out / "model.safetensors";
   int64_t n_done = 0;
   write_safetensors_by_part(
-      out / "model.safetensors", headers,
+      file, headers,
       [&](const std::string& name, const FileWriter& write) {
         if (options.cancel != nullptr) options.cancel->check();
         const LentTensor lent = source(name);
         const DType wanted = dtype_of(name);
+        if (changed.contains(name)) check_fits(name, lent.view, wanted, file);
         const HostTensor other =
             lent.view.dtype == wanted ? HostTensor() : converted(lent.view, wanted);
         const ConstTensorView view = lent.view.dtype == wanted ? lent.view : other.view();
@@ -53,7 +55,7 @@ void merge_adapter(const std::filesystem::path& base_folder,
         if (options.progress) options.progress(++n_done, static_cast<int64_t>(headers.size()));
       },
       {{"format", "pt"}});
-  copy_file_of_model(base_folder, out, "config.json");
+  write_model_config(out, parse_json_file(base_folder / "config.json", "model"), headers);
   copy_companion_files(base_folder, out);
 }
 

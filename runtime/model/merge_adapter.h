@@ -18,8 +18,9 @@ struct MergeOptions {
 };
 
 /// Writes `base` with the adapter (a peft folder) in its weights as a Hugging Face folder: W +
-/// scale B A, formed in double. Throws as Checkpoint::open and Adapter::load do, and
-/// invalid_argument when `out` is one of the other two.
+/// scale B A, formed in double. Throws as Checkpoint::open and Adapter::load do,
+/// invalid_argument when `out` is one of the other two, and out_of_range when a weight does not fit
+/// its dtype.
 void merge_adapter(const std::filesystem::path& base, const std::filesystem::path& adapter,
                    const std::filesystem::path& out, const MergeOptions& options = {});
 

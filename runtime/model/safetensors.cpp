@@ -227,6 +227,10 @@ const std::vector<int64_t>& SafetensorsFile::shape(const std::string& name) cons
   return entry(name).shape;
 }
 
+const std::string& SafetensorsFile::dtype(const std::string& name) const {
+  return entry(name).dtype;
+}
+
 ConstTensorView SafetensorsFile::tensor(const std::string& name) const {
   const Entry& found = entry(name);
   const std::optional<DType> dtype = find_dtype(found.dtype)->dtype;

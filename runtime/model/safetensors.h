@@ -39,8 +39,9 @@ class SafetensorsFile {
   /// rank the engine does not compute with (the message names it).
   ConstTensorView tensor(const std::string& name) const;
 
-  /// The shape of any tensor, whatever its dtype and rank.
+  /// The shape of any tensor, whatever its dtype and rank, and its dtype in the format's words.
   const std::vector<int64_t>& shape(const std::string& name) const;
+  const std::string& dtype(const std::string& name) const;
 
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::string& path() const { return file_.path(); }

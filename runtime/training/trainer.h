@@ -91,7 +91,8 @@ class Trainer {
   /// Writes what was trained, without what it takes to go on: the model as a Hugging Face folder,
   /// or the adapter as a peft folder; both, where tensors of the model were trained beside an
   /// adapter (the model then without the adapter in it). `merged`: the model with the adapter in
-  /// it. The model's config.json has the evaluation rope.
+  /// it. The model's config.json has the evaluation rope. Throws invalid_argument when the folder
+  /// is the base model's or the one that the adapter started from.
   void export_to(const std::filesystem::path& folder, bool merged = false);
 
   void set_listener(TrainerListener listener);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/model/companion_files.h"
 #include "runtime/model/rotary/rope.h"
 #include "runtime/results/results.h"
 #include "runtime/training/trainer_state.h"
@@ -13,7 +14,8 @@ namespace okapi {
 namespace {
 
 void add_plugins(const Rope& rope, Json& plugins) {
-  for (const Json& scheme : rope.json()["schemes"]) {
+  const Json json = rope.json();  // named: a loop does not keep it alive for its members
+  for (const Json& scheme : json["schemes"]) {
     const Json plugin = {{"id", scheme["id"]}, {"version", scheme["version"]}};
     if (std::find(plugins.begin(), plugins.end(), plugin) == plugins.end()) {
       plugins.push_back(plugin);
@@ -103,7 +105,7 @@ std::filesystem::path TrainerState::save() {
 }
 
 void TrainerState::export_to(const std::filesystem::path& to, bool merged) {
-  std::filesystem::create_directories(to);
+  make_output_folder(to, "folder", {base.folder, config.lora ? config.lora->from : ""});
   const bool has_adapter = parameters->has_adapter();
   const bool writes_model = parameters->trains_base() || merged || !has_adapter;
   if (has_adapter && !merged) {

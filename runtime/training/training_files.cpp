@@ -92,10 +92,7 @@ void write_model_folder(const std::filesystem::path& folder, const Parameters& p
   };
   write_safetensors_by_part(folder / kModelFile, tensors, fill, {{"format", "pt"}});
 
-  Json written = config_with_rope(config, rope);
-  written.erase("dtype");
-  written["torch_dtype"] = dtype == DType::bf16 ? "bfloat16" : "float32";
-  write_file_atomically(folder / "config.json", written.dump(2) + "\n");
+  write_model_config(folder, config_with_rope(config, rope), tensors);
   copy_companion_files(base_folder, folder);
 }
 

@@ -99,7 +99,7 @@ local tuned <close> = okapi.model(longer)
 local results <close> = okapi.results(given.out .. "/extend.db")
 
 print(("Lines retrieved by %s, trained on %d tokens, tuned on %d: share of %d, its 95 %% interval")
-  :format(given.model:match("[^/]+$"), trained_length, given.target, given.samples))
+  :format(given.model:match("([^/]+)/*$"), trained_length, given.target, given.samples))
 local linear = ("linear %.4g"):format(scale)
 local rows = {
   { name = "base, plain", model = base, rope = "plain" },

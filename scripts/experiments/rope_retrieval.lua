@@ -56,7 +56,7 @@ local model <close> = okapi.model(given.model) -- weights are loaded once for al
 local results <close> = okapi.results(given.out .. "/rope_retrieval.db")
 
 print(("Lines retrieved by %s, trained on %d tokens: share of %d, and its 95 %% interval")
-  :format(given.model:match("[^/]+$"), model:info().trained_length, given.samples))
+  :format(given.model:match("([^/]+)/*$"), model:info().trained_length, given.samples))
 local table_of_results = grid.new("tokens", given.lengths)
 for _, scheme in ipairs(schemes) do
   table_of_results:begin_row(scheme.name)

@@ -6,6 +6,7 @@
 #include "runtime/base/file.h"
 #include "runtime/model/safetensors.h"
 #include "tests/capi/fixture.h"
+#include "tests/support/tiny_model.h"
 
 using namespace okapi::test;
 
@@ -306,9 +307,56 @@ TEST_F(AdapterTest, AMergeKeepsWhatItDoesNotChange) {
     if (has_matrices) continue;
     EXPECT_EQ(std::memcmp(is.data, was.data, static_cast<size_t>(was.count()) * sizeof(float)), 0);
   }
-  for (const char* file : {"config.json", "tokenizer.model"}) {
-    EXPECT_EQ(okapi::read_file(out() / file, 1 << 24), okapi::read_file(base() / file, 1 << 24));
+  EXPECT_EQ(okapi::read_file(out() / "tokenizer.model", 1 << 24),
+            okapi::read_file(base() / "tokenizer.model", 1 << 24));
+  okapi::Json config = okapi::parse_json_file(base() / "config.json", "test");
+  config["torch_dtype"] = "float32";  // some weights are; bfloat16 would not hold them
+  EXPECT_EQ(okapi::parse_json_file(out() / "config.json", "test"), config);
+}
+
+TEST_F(AdapterTest, AMergedConfigurationNamesTheDtypeOfTheWeights) {
+  const std::filesystem::path narrow = folder_.path() / "narrow";
+  std::filesystem::create_directory(narrow);
+  TinyModel model;
+  model.dtype = okapi::DType::bf16;
+  model.vocab_size = kVocabSize;
+  // transformers 5 writes "dtype"; both spellings must not contradict each other.
+  model.more_config = {{"torch_dtype", "bfloat16"}, {"dtype", "bfloat16"}};
+  write_tiny_model(narrow, model);
+  const auto merged_config = [&](int32_t dtype) {
+    okapi_merge_options options = OKAPI_MERGE_OPTIONS_INIT;
+    options.dtype = dtype;
+    const Outcome outcome = merge(narrow, lora(), out(), &options);
+    EXPECT_EQ(outcome.status, OKAPI_OK) << outcome.message();
+    return okapi::parse_json_file(out() / "config.json", "test");
+  };
+  okapi::Json wanted = okapi::parse_json_file(narrow / "config.json", "test");
+  wanted.erase("dtype");
+  EXPECT_EQ(merged_config(0), wanted);
+  wanted["torch_dtype"] = "float32";
+  EXPECT_EQ(merged_config(OKAPI_DTYPE_F32), wanted);
+  EXPECT_EQ(merged_config(OKAPI_DTYPE_F16), wanted);  // beside bf16, which f16 does not hold
+}
+
+// f16 ends at 65504. The base has it all in f32, where nothing is out of range.
+TEST_F(AdapterTest, AWeightThatDoesNotFitIsRefusedByName) {
+  const std::string name = "model.layers.1.self_attn.v_proj.weight";
+  std::string bytes = okapi::read_file(base() / "model.safetensors", 1 << 24);
+  {
+    const auto file = okapi::SafetensorsFile::open(base() / "model.safetensors");
+    const float large = 70000;
+    const auto at = static_cast<const std::byte*>(file.tensor(name).data) - file.bytes().data();
+    std::memcpy(bytes.data() + at, &large, sizeof large);
   }
+  okapi::write_file_atomically(base() / "model.safetensors", bytes);
+  EXPECT_EQ(merge(base(), lora(), out()).status, OKAPI_OK);
+  std::filesystem::remove_all(out());
+  okapi_merge_options options = OKAPI_MERGE_OPTIONS_INIT;
+  options.dtype = OKAPI_DTYPE_F16;
+  const Outcome outcome = merge(base(), lora(), out(), &options);
+  expect_refusal(outcome, OKAPI_OUT_OF_RANGE, name.c_str());
+  EXPECT_THAT(outcome.message(), testing::HasSubstr("does not fit F16"));
+  EXPECT_TRUE(std::filesystem::is_empty(out()));
 }
 
 TEST_F(AdapterTest, AMergeMayNotWriteOverWhatItReadsAndCanBeCancelled) {

@@ -187,8 +187,8 @@ TEST_F(DeltaTest, BadArgumentsAreNamed) {
       return okapi_delta_make(base().c_str(), tuned().c_str(), to.c_str(), nullptr, error);
     });
   };
-  expect_refusal(made_to(base()), OKAPI_INVALID_ARGUMENT, "out");
-  expect_refusal(made_to(tuned()), OKAPI_INVALID_ARGUMENT, "out");
+  expect_refusal(made_to(base()), OKAPI_INVALID_ARGUMENT, "delta");
+  expect_refusal(made_to(tuned()), OKAPI_INVALID_ARGUMENT, "delta");
   ASSERT_EQ(make().status, OKAPI_OK);
   expect_refusal(call([&](okapi_error** error) {
                    return okapi_delta_apply(base().c_str(), delta().c_str(), delta().c_str(),

@@ -14,7 +14,7 @@ STEPS = 8  # of each of its two runs
 
 class ExtendTest(CommandTest):
     def arguments(self):
-        return ["run", "--threads", 1, os.path.join(SCRIPTS, "extend.lua"), MODEL,
+        return ["run", "--threads", 1, os.path.join(SCRIPTS, "extend.lua"), MODEL + "/",
                 "--target", 768, "--steps", f"{STEPS},{STEPS}", "--tokens", 300, "--samples", 2, "--lengths", 128,
                 "--out", self.path("results")]
 
@@ -43,6 +43,7 @@ class ExtendTest(CommandTest):
         self.assertRegex(text, rf"(?m)^longer: {STEPS} steps in \d+ s$")
         self.assertEqual(self.curve(), 2 * list(range(1, STEPS + 1)))
         table = text[text.index("Lines retrieved"):]
+        self.assertTrue(table.startswith(f"Lines retrieved by {os.path.basename(MODEL)}, trained on"))
         self.assertRegex(table, r"\nbase, plain +1\.00 0\.\d\d-1\.00\n")
         self.assertRegex(table, r"\nbase, linear 1\.5 +0\.\d\d 0\.\d\d-\d\.\d\d\ntuned, linear 1\.5 +\d")
         with open(self.path("results/extend.csv"), encoding="utf-8", newline="") as file:

@@ -12,6 +12,7 @@
 #include "runtime/model/convert.h"
 #include "runtime/model/permute_pairs.h"
 #include "runtime/model/safetensors.h"
+#include "runtime/training/checkpoint_folder.h"
 #include "tests/support/plugin_harness.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/training/windows.h"
@@ -295,6 +296,38 @@ TEST_F(TrainerTest, TrainAndEvaluationRopesAreSeparate) {
   const TemporaryFolder out;
   trainer->export_to(out.path());
   EXPECT_EQ(read_model_config(out.path()).rope_spec, "linear:scale=2");
+}
+
+// The weights that an export reads are mapped from the very file that it would write.
+TEST_F(TrainerTest, AnExportMayNotWriteOverWhatTheRunStartedFrom) {
+  const TemporaryFolder folder;
+  const std::filesystem::path base = folder.path() / "base";
+  const std::filesystem::path started = folder.path() / "started";
+  make_trainer(run(), windows())->export_to(base);
+  Json config = run();
+  config["model"] = base.string();
+  config.erase("init");
+  config["lora"] = {{"rank", 2}};
+  make_trainer(config, windows())->export_to(started);
+  config["lora"] = {{"from", started.string()}};
+  const auto trainer = make_trainer(config, windows());
+  static_cast<void>(trainer->step());
+  const auto hashes = [&] { return std::pair(hashes_of_files(base), hashes_of_files(started)); };
+  const auto before = hashes();
+  for (const bool merged : {false, true}) {
+    for (const std::filesystem::path& to : {base, base / ".", started}) {
+      const Error error = error_of([&] { trainer->export_to(to, merged); });
+      EXPECT_EQ(error.code(), Code::invalid_argument);
+      EXPECT_EQ(error.field_name(), "folder");
+      EXPECT_EQ(error.file(), to.string());
+    }
+  }
+  EXPECT_EQ(hashes(), before);
+  folder.write("file", "no folder");
+  EXPECT_EQ(error_of([&] { trainer->export_to(folder.path() / "file" / "x"); }).code(),
+            Code::not_found);
+  trainer->export_to(folder.path() / "elsewhere", /*merged=*/true);
+  EXPECT_EQ(hashes(), before);
 }
 
 TEST_F(TrainerTest, EvaluationBucketsAreWeightedByTokens) {

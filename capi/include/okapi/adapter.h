@@ -51,14 +51,17 @@ OKAPI_API void okapi_adapter_unref(okapi_adapter* adapter);
 /// What it is, as a JSON object: path, rank, alpha, scale, dropout, targets, n_parameters, bytes on
 /// the device, sha256 of everything that decides what it computes.
 ///
+/// @return OKAPI_OK; OKAPI_OUT_OF_RANGE if the buffer is too small
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_adapter_describe(const okapi_adapter* adapter, char* buffer,
                                               size_t capacity, size_t* needed, okapi_error** error);
 
-/// Writes it as a peft folder in f32, each file whole or not at all.
+/// Writes it as a peft folder in f32, each file whole or not at all. base_model_name_or_path is the
+/// path that its model was opened from.
 ///
 /// @param folder  made if it is not there
+/// @return OKAPI_OK; OKAPI_NOT_FOUND if the folder cannot be made; OKAPI_RESOURCE_EXHAUSTED
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_adapter_save(const okapi_adapter* adapter, const char* folder,
@@ -84,12 +87,12 @@ typedef struct okapi_merge_options {
 /// @param base     Hugging Face folder, one file or sharded
 /// @param adapter  peft folder
 /// @param out      folder to write, made if it is not there; neither of the other two. Weights come
-///                 in one file, seen whole or not at all; configuration and tokenizer are the
-///                 base's
+///                 in one file, seen whole or not at all; tokenizer and configuration are the
+///                 base's, but for torch_dtype: that of the weights written, float32 if they differ
 /// @param options  borrowed for the call; NULL for defaults
 /// @return as okapi_model_open() and okapi_adapter_open(); OKAPI_INVALID_ARGUMENT if `out` is
-/// `base`
-///         or `adapter`; OKAPI_CANCELLED
+///         one of the other two; OKAPI_OUT_OF_RANGE if a weight does not fit its dtype;
+///         OKAPI_CANCELLED
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_adapter_merge(const char* base, const char* adapter, const char* out,

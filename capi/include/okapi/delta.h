@@ -55,8 +55,9 @@ OKAPI_API okapi_status okapi_delta_make(const char* base, const char* tuned, con
 ///
 /// @param buffer  gets a JSON object: base_sha256, tuned_sha256, rope (the tuned model's), dtype
 /// @return OKAPI_OK; OKAPI_FAILED_PRECONDITION if it was made from another base, naming both
-/// hashes;
-///         OKAPI_DATA_LOSS if it is damaged; OKAPI_NOT_FOUND; OKAPI_CANCELLED
+///         hashes; OKAPI_DATA_LOSS if a part is missing or malformed (differences that were altered
+///         are not noticed); OKAPI_OUT_OF_RANGE if the buffer is too small; OKAPI_NOT_FOUND;
+///         OKAPI_CANCELLED
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_delta_check(const char* base, const char* delta,
@@ -66,11 +67,13 @@ OKAPI_API okapi_status okapi_delta_check(const char* base, const char* delta,
 /// Writes base + delta as a Hugging Face folder. Checks first.
 ///
 /// Each weight is the tuned model's to half a unit in the last place of its difference in the
-/// delta's dtype, and then rounded to the restored dtype.
+/// delta's dtype, and then rounded to the restored dtype. The configuration is the tuned model's,
+/// but for torch_dtype: that of the weights written, float32 if they differ.
 ///
 /// @param out      folder to write, made if it is not there; neither of the other two
 /// @param options  borrowed for the call; NULL for defaults
-/// @return as okapi_delta_check(); OKAPI_INVALID_ARGUMENT if `out` is one of the other two
+/// @return as okapi_delta_check(); OKAPI_INVALID_ARGUMENT if `out` is one of the other two;
+///         OKAPI_OUT_OF_RANGE if a weight does not fit its dtype
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_delta_apply(const char* base, const char* delta, const char* out,

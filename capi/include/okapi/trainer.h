@@ -135,7 +135,10 @@ OKAPI_API okapi_status okapi_trainer_metrics(const okapi_trainer* trainer, char*
 /// Writes what was trained, without what it takes to go on: the model as a Hugging Face folder, or
 /// the adapter as a peft folder.
 ///
+/// @param folder  made if it is not there; neither the model's nor lora.from
 /// @param merged  1: the model with the adapter in it
+/// @return OKAPI_OK; OKAPI_INVALID_ARGUMENT if the folder is one of those two; OKAPI_NOT_FOUND
+///         if it cannot be made
 /// @note [session]
 /// @since 0.1
 OKAPI_API okapi_status okapi_trainer_export(okapi_trainer* trainer, const char* folder,
