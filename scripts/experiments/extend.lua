@@ -1,8 +1,8 @@
 -- Question: how far does a few minutes' training on a CPU extend what a model can read?
 -- Expect:   with positions divided by 2, and no training, it retrieves nothing at any length: they
---           lie closer than any it has seen. Tuned, it retrieves nearly every line up to twice its
---           trained length, and nothing at four times that.
--- Run:      okapi run scripts/experiments/extend.lua [MODEL] [--target 1024] [--steps 80,90]
+--           lie closer than any it has seen. Tuned, it retrieves most lines up to twice its trained
+--           length, and nothing at four times that.
+-- Run:      okapi run scripts/experiments/extend.lua [MODEL] [--target 1024] [--steps 100,120]
 --             [--tokens 4096] [--samples 24] [--lengths 256,512,768,1024,2048] [--out results]
 --
 -- Whatever is finished is kept: samples and the training curves in OUT/extend.db, the training,
@@ -19,7 +19,7 @@ local grid = require "grid"
 local given = options.parse(arg, {
   model = here .. "/../../models/savanna-5m",
   target = 1024, -- longest document, in tokens
-  steps = { 80, 90 }, -- while the scale grows, and at the target
+  steps = { 100, 120 }, -- while the scale grows, and at the target
   tokens = 4096, -- most tokens of a step
   samples = 24,
   lengths = { 256, 512, 768, 1024, 2048 },
@@ -78,12 +78,13 @@ local closer = train("closer", {
       },
     },
   },
-  optimizer = { learning_rate = 1e-3 },
-  schedule = { kind = "cosine", warmup = given.steps[1] // 10, floor = 0.3 },
+  optimizer = { learning_rate = 5e-4 },
+  schedule = { kind = "cosine", warmup = given.steps[1] // 10, floor = 0.5 },
   data = documents({ questions = 12, min_questions = 6 }, trained_length),
 })
 
--- What is left is more lines to choose from: long documents, with few questions.
+-- What is left is to tell more lines apart, in documents up to the target. A higher learning rate
+-- than these breaks more than it mends within so few steps.
 local longer = train("longer", {
   model = closer,
   seed = 2,
@@ -91,7 +92,7 @@ local longer = train("longer", {
   rope = {},
   optimizer = { learning_rate = 7e-4 },
   schedule = { kind = "cosine", warmup = given.steps[2] // 10, floor = 0.02 },
-  data = documents({ min_length = given.target * 3 // 8, questions = 14, min_questions = 2 },
+  data = documents({ min_length = given.target // 4, questions = 24, min_questions = 10 },
     given.target),
 })
 
