@@ -9,6 +9,7 @@
 
 #include "runtime/base/error.h"
 #include "runtime/generation/declared_length.h"
+#include "runtime/model/adapter_weights.h"
 #include "runtime/model/transformer.h"
 #include "runtime/model/workspace.h"
 

@@ -42,14 +42,19 @@ void* allocate(size_t size, size_t alignment) {
 }  // namespace
 
 // The program's own, which libokapi and its modules use too: the standard's other forms call these.
-void* operator new(size_t size) { return allocate(size, 1); }
-void* operator new(size_t size, std::align_val_t alignment) {
+// Not inlined: the compiler would see free within delete and miss malloc within new.
+[[gnu::noinline]] void* operator new(size_t size) { return allocate(size, 1); }
+[[gnu::noinline]] void* operator new(size_t size, std::align_val_t alignment) {
   return allocate(size, static_cast<size_t>(alignment));
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t, std::align_val_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, size_t, std::align_val_t) noexcept {
+  std::free(memory);
+}
 
 using namespace okapi::test;
 
