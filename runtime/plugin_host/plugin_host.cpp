@@ -1,7 +1,12 @@
 #include "runtime/plugin_host/plugin_host.h"
 
+#include <dirent.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <memory>
+#include <system_error>
 #include <utility>
 
 #include "runtime/base/error.h"
@@ -34,10 +39,18 @@ struct UserData {
 };
 
 /// The libraries of a folder, sorted, so that the same folder is always searched in the same order.
+/// Read as POSIX has it: libstdc++'s directory_iterator copies paths within noexcept, and would end
+/// the process when memory runs out.
 std::vector<fs::path> libraries_in(const fs::path& folder) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> open(opendir(folder.c_str()), closedir);
+  if (open == nullptr) {
+    throw fs::filesystem_error("cannot be read", folder,
+                               std::error_code(errno, std::generic_category()));
+  }
   std::vector<fs::path> files;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder)) {
-    if (entry.path().extension() == ".so") files.push_back(entry.path());
+  while (const dirent* entry = readdir(open.get())) {
+    const fs::path name(entry->d_name);
+    if (name.extension() == ".so") files.push_back(folder / name);
   }
   std::sort(files.begin(), files.end());
   return files;

@@ -44,9 +44,13 @@ void set_message(okapi_sentencepiece_message* message, const char* text) {
 template <typename Work>
 bool guarded(okapi_sentencepiece_message* message, Work work) noexcept {
   message->text[0] = '\0';
+  message->is_out_of_memory = 0;
   try {
     work();
     return true;
+  } catch (const std::bad_alloc& error) {
+    set_message(message, error.what());
+    message->is_out_of_memory = 1;
   } catch (const std::exception& error) {
     set_message(message, error.what());
   } catch (...) {

@@ -16,11 +16,12 @@ extern "C" {
 
 #define OKAPI_SENTENCEPIECE_MODULE_FILE "okapi_tokenizer_sentencepiece.so"
 #define OKAPI_SENTENCEPIECE_MODULE_SYMBOL "okapi_sentencepiece_module"
-#define OKAPI_SENTENCEPIECE_MODULE_VERSION 1
+#define OKAPI_SENTENCEPIECE_MODULE_VERSION 2
 
 /* Filled by a call that fails, and empty otherwise; cut to fit. */
 typedef struct okapi_sentencepiece_message {
   char text[512];
+  int32_t is_out_of_memory; /* 1: the machine's memory is what was missing */
 } okapi_sentencepiece_message;
 
 /* The special ids; each is -1 when the model has no such piece. */

@@ -1,5 +1,7 @@
 #include "runtime/tokenizer/tokenizer.h"
 
+#include <new>
+
 #include "runtime/base/error.h"
 #include "runtime/base/mapped_file.h"
 #include "runtime/base/sha256.h"
@@ -19,6 +21,10 @@ constexpr size_t kMaxModelBytes = size_t{1} << 30;
 
 [[noreturn]] void fail(Code code, const std::string& problem, const std::string& file) {
   throw Error(code, problem).in(kTokenizerComponent).at(file);
+}
+
+void check_memory(const okapi_sentencepiece_message& message) {
+  if (message.is_out_of_memory != 0) throw std::bad_alloc();
 }
 
 }  // namespace
@@ -77,6 +83,7 @@ std::shared_ptr<const Tokenizer> Tokenizer::open(
   tokenizer->processor_ =
       tokenizer->module_->table->open(bytes.data(), bytes.size(), &ids, &message);
   if (tokenizer->processor_ == nullptr) {
+    check_memory(message);
     throw Error(Code::data_loss, std::string("model: sentencepiece refuses it: ") + message.text)
         .in(kTokenizerComponent)
         .field("model")
@@ -107,6 +114,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_bos) cons
   size_t n_ids = 0;
   okapi_sentencepiece_message message{};
   if (module_->table->encode(processor_, text.data(), text.size(), &ids, &n_ids, &message) == 0) {
+    check_memory(message);
     fail(Code::internal, std::string("cannot encode: ") + message.text, path_);
   }
   const std::shared_ptr<int32_t> owner(ids, module_->table->release);
@@ -124,6 +132,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   size_t n_bytes = 0;
   okapi_sentencepiece_message message{};
   if (module_->table->decode(processor_, ids.data(), ids.size(), &text, &n_bytes, &message) == 0) {
+    check_memory(message);
     fail(Code::internal, std::string("cannot decode: ") + message.text, path_);
   }
   const std::shared_ptr<char> owner(text, module_->table->release);
