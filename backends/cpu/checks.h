@@ -1,42 +1,16 @@
-// What every operation asks of its tensors.
+// What operations on the CPU ask of their tensors beyond backends/checks.h.
 #pragma once
 
 #include <string>
 
-#include "backends/backend.h"
+#include "backends/checks.h"
 
 namespace okapi::cpu {
-
-inline std::string shape_text(const ConstTensorView& view) {
-  std::string text = "[";
-  for (int axis = 0; axis < view.rank; ++axis) {
-    text += (axis > 0 ? ", " : "") + std::to_string(view.shape[axis]);
-  }
-  return text + "]";
-}
 
 /// An f32 matrix [rows, columns] whose rows are contiguous each; what = "linear: x".
 inline void check_matrix(const ConstTensorView& view, int64_t rows, int64_t columns,
                          const char* what) {
-  if (view.rank != 2 || view.shape[0] != rows || view.shape[1] != columns) {
-    throw BackendError(std::string(what) + ": wanted [" + std::to_string(rows) + ", " +
-                       std::to_string(columns) + "], found " + shape_text(view));
-  }
-  if (view.dtype != DType::f32) throw BackendError(std::string(what) + ": wanted f32");
-  if (view.strides[1] != 1 && columns > 1) {
-    throw BackendError(std::string(what) + ": the elements of a row must be contiguous");
-  }
-  if (view.empty() && rows * columns > 0)
-    throw BackendError(std::string(what) + ": no memory given");
-}
-
-inline void check_vector(const ConstTensorView& view, int64_t n, DType dtype, const char* what) {
-  if (view.rank != 1 || view.shape[0] != n || view.dtype != dtype ||
-      (n > 1 && view.strides[0] != 1)) {
-    throw BackendError(std::string(what) + ": wanted a contiguous vector of " + std::to_string(n) +
-                       (dtype == DType::f32 ? " f32" : " i32") + ", found " + shape_text(view));
-  }
-  if (view.empty() && n > 0) throw BackendError(std::string(what) + ": no memory given");
+  okapi::check_matrix(view, rows, columns, view.dtype == DType::f32, "f32", what);
 }
 
 /// n f32 of any shape, one after another.

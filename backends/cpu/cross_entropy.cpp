@@ -46,12 +46,7 @@ void check_arguments(const ConstTensorView& hidden, const CpuWeight& weight,
     check_matrix(hidden_gradient, n_tokens, weight.columns, "cross_entropy: hidden_gradient");
   if (!weight_gradient.empty())
     check_matrix(weight_gradient, weight.rows, weight.columns, "cross_entropy: weight_gradient");
-  for (int32_t target : targets) {
-    if (target < -1 || target >= weight.rows) {
-      throw BackendError("cross_entropy: target " + std::to_string(target) +
-                         " is neither -1 nor below " + std::to_string(weight.rows));
-    }
-  }
+  check_targets(targets, weight.rows, "cross_entropy");
 }
 
 }  // namespace

@@ -25,10 +25,6 @@ inline KvRun kv_run(const KvLayout& layout, const KvSequence& sequence, int64_t 
   return {keys, keys + layout.half_bytes() / sizeof(float), layout.page_tokens - within};
 }
 
-/// f32 [at least `rows`, `pairs`], or empty.
-void check_rotation(const std::string& what, const RotaryView& rotation, int64_t rows,
-                    int64_t pairs);
-
 /// Shapes, page counts and rotation tables; `what` names the operation.
 void check_sequences(const char* what, int64_t n_rows, int64_t n_heads, const KvLayout& layout,
                      int64_t layer, std::span<const KvSequence> sequences);

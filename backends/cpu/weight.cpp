@@ -1,30 +1,16 @@
 #include "backends/cpu/weight.h"
 
-#include <bit>
 #include <cstring>
 #include <string>
 
 #include "backends/cpu/checks.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/threads.h"
+#include "backends/half.h"
 
 namespace okapi::cpu {
 
 namespace {
-
-float from_f16(uint16_t bits) {
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000U) << 16;
-  const uint32_t magnitude = bits & 0x7FFFU;
-  if (magnitude >= 0x7C00U) {  // infinity or NaN: the exponent becomes all ones
-    return std::bit_cast<float>(sign | 0x7F800000U | (magnitude & 0x3FFU) << 13);
-  }
-  // Multiplying moves the exponent's bias from 15 to 127, and normalises what is subnormal in f16.
-  constexpr float kBias = 0x1p112F;
-  return std::bit_cast<float>(
-      sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 13) * kBias));
-}
-
-float from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 
 /// See kernels/simd.h: word j of a block of 2 * kPairing holds elements j / 2 of either half.
 void pair_bf16(const uint16_t* from, uint16_t* to, int64_t n) {
@@ -45,27 +31,10 @@ void widen_row(const void* from, DType dtype, float* to, int64_t n) {
       std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
       break;
     case DType::f16:
-      for (int64_t i = 0; i < n; ++i) to[i] = from_f16(words[i]);
+      for (int64_t i = 0; i < n; ++i) to[i] = float_of_f16(words[i]);
       break;
     default:
-      for (int64_t i = 0; i < n; ++i) to[i] = from_bf16(words[i]);
-  }
-}
-
-void check(const ConstTensorView& block, const ConstTensorView& first, DType keep) {
-  if (block.rank != 2 || block.empty())
-    throw BackendError("prepare_weight: a row block must be a matrix");
-  if (block.shape[1] != first.shape[1]) {
-    throw BackendError("prepare_weight: row blocks of " + std::to_string(first.shape[1]) +
-                       " and of " + std::to_string(block.shape[1]) + " columns");
-  }
-  if (block.strides[1] != 1)
-    throw BackendError("prepare_weight: the elements of a row must be contiguous");
-  if (block.dtype != DType::f32 && block.dtype != DType::f16 && block.dtype != DType::bf16) {
-    throw BackendError("prepare_weight: a row block must be f32, f16 or bf16");
-  }
-  if (keep == DType::bf16 && block.dtype != DType::bf16) {
-    throw BackendError("prepare_weight: only bf16 blocks can be kept as bf16");
+      for (int64_t i = 0; i < n; ++i) to[i] = float_of_bf16(words[i]);
   }
 }
 
@@ -77,7 +46,7 @@ CpuWeight::CpuWeight(std::span<const ConstTensorView> row_blocks, DType keep, Ar
     throw BackendError("prepare_weight: the CPU backend keeps weights as f32 or bf16");
   }
   for (const ConstTensorView& block : row_blocks) {
-    check(block, row_blocks[0], keep);
+    check_row_block(block, row_blocks[0], keep);
     rows += block.shape[0];
   }
   columns = row_blocks[0].shape[1];

@@ -1,4 +1,4 @@
-// What every operation asks of its tensors, and of the CUDA runtime.
+// What operations on CUDA ask of their tensors beyond backends/checks.h, and of the CUDA runtime.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -6,7 +6,7 @@
 #include <new>
 #include <string>
 
-#include "backends/backend.h"
+#include "backends/checks.h"
 
 namespace okapi::cuda {
 
@@ -38,29 +38,12 @@ class CurrentDevice {
   int before_ = 0;
 };
 
-inline std::string shape_text(const ConstTensorView& view) {
-  std::string text = "[";
-  for (int axis = 0; axis < view.rank; ++axis) {
-    text += (axis > 0 ? ", " : "") + std::to_string(view.shape[axis]);
-  }
-  return text + "]";
-}
-
 inline bool is_activation(DType dtype) { return dtype == DType::f32 || dtype == DType::bf16; }
 
 /// A matrix [rows, columns], f32 or bf16, whose rows are contiguous each; what = "linear: x".
 inline void check_matrix(const ConstTensorView& view, int64_t rows, int64_t columns,
                          const char* what) {
-  if (view.rank != 2 || view.shape[0] != rows || view.shape[1] != columns) {
-    throw BackendError(std::string(what) + ": wanted [" + std::to_string(rows) + ", " +
-                       std::to_string(columns) + "], found " + shape_text(view));
-  }
-  if (!is_activation(view.dtype)) throw BackendError(std::string(what) + ": wanted f32 or bf16");
-  if (view.strides[1] != 1 && columns > 1) {
-    throw BackendError(std::string(what) + ": the elements of a row must be contiguous");
-  }
-  if (view.empty() && rows * columns > 0)
-    throw BackendError(std::string(what) + ": no memory given");
+  okapi::check_matrix(view, rows, columns, is_activation(view.dtype), "f32 or bf16", what);
 }
 
 /// Two tensors that one kernel reads or writes with the same element type.
@@ -68,15 +51,6 @@ inline void check_same_dtype(const ConstTensorView& a, const ConstTensorView& b,
   if (a.dtype != b.dtype) {
     throw BackendError(std::string(what) + ": both must be f32, or both bf16");
   }
-}
-
-inline void check_vector(const ConstTensorView& view, int64_t n, DType dtype, const char* what) {
-  if (view.rank != 1 || view.shape[0] != n || view.dtype != dtype ||
-      (n > 1 && view.strides[0] != 1)) {
-    throw BackendError(std::string(what) + ": wanted a contiguous vector of " + std::to_string(n) +
-                       (dtype == DType::f32 ? " f32" : " i32") + ", found " + shape_text(view));
-  }
-  if (view.empty() && n > 0) throw BackendError(std::string(what) + ": no memory given");
 }
 
 /// Whether 16-byte accesses to every row are aligned.

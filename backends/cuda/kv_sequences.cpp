@@ -10,19 +10,6 @@ namespace okapi::cuda {
 
 namespace {
 
-/// A table may hold more rows than are needed, never fewer.
-void check_rotation(const std::string& what, const RotaryView& rotation, int64_t rows,
-                    int64_t pairs) {
-  if (rotation.empty()) return;
-  for (const ConstTensorView* const table : {&rotation.cos, &rotation.sin}) {
-    if (table->rank != 2 || table->shape[0] < rows || table->shape[1] != pairs || table->empty() ||
-        table->dtype != DType::f32 || table->strides[1] != 1) {
-      throw BackendError(what + ": wanted f32 [" + std::to_string(rows) + ", " +
-                         std::to_string(pairs) + "], found " + shape_text(*table));
-    }
-  }
-}
-
 // A list of pages takes room for a multiple of this, so that a sequence that grows by a page does
 // not move what lies behind it, and a captured graph stays good for a while.
 constexpr int64_t kPageStep = 64;
@@ -98,42 +85,15 @@ SequenceTable SequenceTables::stage(Queue& queue, std::span<const KvSequence* co
 
 void check_sequences(const char* what, int64_t n_rows, int64_t n_heads, const KvLayout& layout,
                      DType activations, int64_t layer, std::span<const KvSequence> sequences) {
-  const std::string name = what;
   if (layout.dtype != activations) {
-    throw BackendError(name + ": the cache must have the dtype of the activations");
-  }
-  if (layout.n_kv_heads < 1 || n_heads < 1 || n_heads % layout.n_kv_heads != 0) {
-    throw BackendError(name + ": " + std::to_string(layout.n_kv_heads) +
-                       " key/value heads do not divide " + std::to_string(n_heads) + " heads");
+    throw BackendError(std::string(what) + ": the cache must have the dtype of the activations");
   }
   constexpr int64_t kMostHeadDim = 256;
-  if (layout.head_dim < 2 || layout.head_dim % 2 != 0 || layout.head_dim > kMostHeadDim) {
-    throw BackendError(name + ": head_dim must be even and at most 256, found " +
+  if (layout.head_dim > kMostHeadDim) {
+    throw BackendError(std::string(what) + ": head_dim must be at most 256, found " +
                        std::to_string(layout.head_dim));
   }
-  if (layout.page_tokens < 1) throw BackendError(name + ": page_tokens must be positive");
-  if (layer < 0 || layer >= layout.n_layers) {
-    throw BackendError(name + ": layer " + std::to_string(layer) + " of " +
-                       std::to_string(layout.n_layers));
-  }
-  for (const KvSequence& sequence : sequences) {
-    if (sequence.n_tokens < 1 || sequence.n_cached < 0 || sequence.first_row < 0 ||
-        sequence.first_row + sequence.n_tokens > n_rows) {
-      throw BackendError(name + ": a sequence of rows " + std::to_string(sequence.first_row) +
-                         " to " + std::to_string(sequence.first_row + sequence.n_tokens) + " of " +
-                         std::to_string(n_rows));
-    }
-    const int64_t n_keys = sequence.n_cached + sequence.n_tokens;
-    if (sequence.n_pages < (n_keys + layout.page_tokens - 1) / layout.page_tokens) {
-      throw BackendError(name + ": " + std::to_string(sequence.n_pages) + " pages of " +
-                         std::to_string(layout.page_tokens) + " tokens do not hold " +
-                         std::to_string(n_keys));
-    }
-    const int64_t pairs = layout.head_dim / 2;
-    check_rotation(name + ": query_rotation", sequence.query_rotation, sequence.n_tokens, pairs);
-    check_rotation(name + ": key_rotation", sequence.key_rotation,
-                   sequence.keys_are_raw ? n_keys : sequence.n_tokens, pairs);
-  }
+  check_kv_sequences(what, n_rows, n_heads, layout, layer, sequences);
 }
 
 }  // namespace okapi::cuda

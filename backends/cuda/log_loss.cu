@@ -60,12 +60,7 @@ void CudaStream::log_loss(ConstTensorView hidden, const PreparedWeight& weight,
   const auto n_tokens = static_cast<int64_t>(targets.size());
   check_matrix(hidden, n_tokens, w.columns, "log_loss: hidden");
   check_vector(nll, n_tokens, DType::f32, "log_loss: nll");
-  for (int32_t target : targets) {
-    if (target < -1 || target >= w.rows) {
-      throw BackendError("log_loss: target " + std::to_string(target) +
-                         " is neither -1 nor below " + std::to_string(w.rows));
-    }
-  }
+  check_targets(targets, w.rows, "log_loss");
   if (n_tokens == 0) return;
 
   const CurrentDevice current(shared_->device);

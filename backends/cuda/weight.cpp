@@ -3,47 +3,16 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <string>
 #include <vector>
 
 #include "backends/cuda/checks.h"
+#include "backends/half.h"
 
 namespace okapi::cuda {
 
 namespace {
-
-float from_f16(uint16_t bits) {
-  const uint32_t sign = static_cast<uint32_t>(bits & 0x8000U) << 16;
-  const uint32_t magnitude = bits & 0x7FFFU;
-  if (magnitude >= 0x7C00U) {  // infinity or NaN: the exponent becomes all ones
-    return std::bit_cast<float>(sign | 0x7F800000U | (magnitude & 0x3FFU) << 13);
-  }
-  // Multiplying moves the exponent's bias from 15 to 127, and normalises what is subnormal in f16.
-  constexpr float kBias = 0x1p112F;
-  return std::bit_cast<float>(
-      sign | std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude << 13) * kBias));
-}
-
-float from_bf16(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
-
-void check_block(const ConstTensorView& block, const ConstTensorView& first, DType keep) {
-  if (block.rank != 2 || block.empty())
-    throw BackendError("prepare_weight: a row block must be a matrix");
-  if (block.shape[1] != first.shape[1]) {
-    throw BackendError("prepare_weight: row blocks of " + std::to_string(first.shape[1]) +
-                       " and of " + std::to_string(block.shape[1]) + " columns");
-  }
-  if (block.strides[1] != 1)
-    throw BackendError("prepare_weight: the elements of a row must be contiguous");
-  if (block.dtype != DType::f32 && block.dtype != DType::f16 && block.dtype != DType::bf16) {
-    throw BackendError("prepare_weight: a row block must be f32, f16 or bf16");
-  }
-  if (keep == DType::bf16 && block.dtype != DType::bf16) {
-    throw BackendError("prepare_weight: only bf16 blocks can be kept as bf16");
-  }
-}
 
 void copy_rows(void* to, const void* from, size_t row_bytes, size_t from_stride, int64_t rows) {
   if (rows == 0 || row_bytes == 0) return;
@@ -70,7 +39,7 @@ void copy_widened(float* to, const ConstTensorView& block, int64_t columns) {
       const uint16_t* const from = words + (row + r) * block.strides[0];
       float* const line = wide.data() + r * columns;
       for (int64_t i = 0; i < columns; ++i) {
-        line[i] = block.dtype == DType::f16 ? from_f16(from[i]) : from_bf16(from[i]);
+        line[i] = block.dtype == DType::f16 ? float_of_f16(from[i]) : float_of_bf16(from[i]);
       }
     }
     const size_t row_bytes = static_cast<size_t>(columns) * sizeof(float);
@@ -88,7 +57,7 @@ CudaWeight::CudaWeight(std::span<const ConstTensorView> row_blocks, DType keep,
     throw BackendError("prepare_weight: the CUDA backend keeps weights as f32 or bf16");
   }
   for (const ConstTensorView& block : row_blocks) {
-    check_block(block, row_blocks[0], keep);
+    check_row_block(block, row_blocks[0], keep);
     rows += block.shape[0];
   }
   columns = row_blocks[0].shape[1];

@@ -5,12 +5,11 @@
 #include <filesystem>
 #include <string>
 
+#include "backends/half.h"  // the other direction
 #include "runtime/model/host_tensor.h"
 
 namespace okapi {
 
-float float_of_bf16(uint16_t bits);
-float float_of_f16(uint16_t bits);
 uint16_t bf16_of_float(float value);
 uint16_t f16_of_float(float value);  ///< infinite where f16 cannot hold it
 

@@ -108,7 +108,7 @@ class TreeTest(unittest.TestCase):
         self.assertEqual(self.problems({"build/a.cpp": "", "build-x/b.cpp": "", "results/c.md": ""}), [])
 
     def test_a_path_of_one_machine_is_found(self):
-        for text in ('open("' + "/root/" + 'x")', "cd " + "/home/" + "me", "/work/" + "main"):
+        for text in ('open("' + "/root/" + 'x")', "cd " + "/home/" + "me", "/work/" + "tree"):
             self.assertEqual(len(self.problems({"a.md": text})), 1, text)
         self.assertEqual(self.problems({"a.md": "see https://example.org/home/page and ./work/x"}), [])
 
