@@ -79,6 +79,20 @@ struct KvSequence {
   float score_scale = 1.0F;  ///< multiplies q.k: 1 / (sqrt(D) * attention_temperature)
 };
 
+/// How a token is chosen from a row of logits. Of the finite logits whose id is not forbidden: the
+/// largest, the lowest id on a tie, at temperature 0. Otherwise top_k keeps the largest (the lower
+/// ids on a tie), top_p the fewest of these, largest first, that have this share of their weight,
+/// and `draw` picks: what remains lies side by side in the order of ids, each as wide as its weight
+/// exp((logit - largest) / temperature), which is rounded to whole multiples of 2^-44. Sums of
+/// weights are therefore exact, in any order, on any device.
+struct SampleRule {
+  float temperature = 0;               ///< finite, at least 0
+  float top_p = 1;                     ///< above 0, at most 1
+  int64_t top_k = 0;                   ///< 0: all
+  double draw = 0;                     ///< in [0, 1)
+  std::span<const int32_t> forbidden;  ///< host memory
+};
+
 /// Which product bench() times, see Backend::measure_matmul.
 struct MatmulMeasurement {
   double gflops = 0;
@@ -132,7 +146,18 @@ class Stream {
 
   /// ids [n] i32 = index of the largest element of each row of x [n, V], the lowest on a tie.
   virtual void argmax(ConstTensorView x, TensorView ids) = 0;
+
+  /// ids [n] i32 chosen from each row of logits [n, V] f32 by its rule; -1 where no logit is left
+  /// to choose. V is at most 2^19, so that sums of weights fit in 64 bits.
+  virtual void sample(ConstTensorView logits, std::span<const SampleRule> rules,
+                      TensorView ids) = 0;
+
+  /// While on, calls of up to Backend::invariant_rows() rows give each row the same to the bit,
+  /// whatever number of rows stand beside it. May cost speed.
+  virtual void set_row_invariant(bool /*on*/) {}
 };
+
+inline constexpr int64_t kMostSampledLogits = int64_t{1} << 19;
 
 class TrainingBackend;  // backends/training.h
 
@@ -156,6 +181,10 @@ class Backend {
   /// Tokens of a prompt computed at once. The weights are read once per pass, so more make better
   /// use of them, and activations grow with their number: past this the products gain nothing more.
   virtual int64_t prefill_chunk() const { return 1024; }
+
+  /// The most rows of a call among which a row's result does not depend on their number, on streams
+  /// that were told so (Stream::set_row_invariant).
+  virtual int64_t invariant_rows() const { return 1; }
 
   /// Device memory, aligned for any operation; contents undefined. Throws std::bad_alloc.
   virtual void* allocate(size_t bytes) = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <string>
 
@@ -48,6 +49,25 @@ inline void check_targets(std::span<const int32_t> targets, int64_t vocab_size, 
     if (target < -1 || target >= vocab_size) {
       throw BackendError(std::string(what) + ": target " + std::to_string(target) +
                          " is neither -1 nor below " + std::to_string(vocab_size));
+    }
+  }
+}
+
+inline void check_sample_rules(std::span<const SampleRule> rules, int64_t n_logits) {
+  if (n_logits < 1 || n_logits > kMostSampledLogits) {
+    throw BackendError("sample: wanted 1 to " + std::to_string(kMostSampledLogits) +
+                       " logits in a row, found " + std::to_string(n_logits));
+  }
+  for (const SampleRule& rule : rules) {
+    if (!(rule.temperature >= 0 && rule.temperature <= std::numeric_limits<float>::max())) {
+      throw BackendError("sample: temperature must be finite and at least 0");
+    }
+    if (!(rule.top_p > 0 && rule.top_p <= 1)) {
+      throw BackendError("sample: top_p must be above 0 and at most 1");
+    }
+    if (rule.top_k < 0) throw BackendError("sample: top_k must be at least 0");
+    if (!(rule.draw >= 0 && rule.draw < 1)) {
+      throw BackendError("sample: draw must be at least 0 and below 1");
     }
   }
 }

@@ -9,9 +9,14 @@
 #include "backends/cpu/memory.h"
 #include "backends/cpu/onednn.h"
 #include "backends/cpu/weight.h"
+#include "backends/sampling.h"
 #include "backends/training.h"
 
 namespace okapi::cpu {
+
+/// Up to so many rows go through our own product where a row's result must not depend on their
+/// number.
+inline constexpr int64_t kInvariantRows = 32;
 
 /// Immutable but for the library's cache, which locks: streams use it from several threads.
 struct Shared {
@@ -45,6 +50,8 @@ class CpuStream final : public TrainingStream {
                 std::span<const int32_t> targets, TensorView nll) override;
   void gather_rows(ConstTensorView x, std::span<const int64_t> rows, TensorView out) override;
   void argmax(ConstTensorView x, TensorView ids) override;
+  void sample(ConstTensorView logits, std::span<const SampleRule> rules, TensorView ids) override;
+  void set_row_invariant(bool on) override { row_invariant_ = on; }
 
   void zero(void* memory, size_t bytes) override;
   void add(TensorView to, ConstTensorView from) override;
@@ -83,6 +90,8 @@ class CpuStream final : public TrainingStream {
  private:
   std::shared_ptr<const Shared> shared_;
   Scratch scratch_;
+  TokenChooser chooser_;
+  bool row_invariant_ = false;
 };
 
 class CpuBackend final : public Backend, public TrainingBackend {
@@ -95,6 +104,8 @@ class CpuBackend final : public Backend, public TrainingBackend {
   DType activation_dtype() const override { return DType::f32; }
   DType kv_dtype() const override { return DType::f32; }
   int64_t page_tokens() const override { return kTileKeys; }
+
+  int64_t invariant_rows() const override { return kInvariantRows; }
 
   void* allocate(size_t bytes) override { return cpu::allocate(bytes); }
   void release(void* memory) noexcept override { cpu::release(memory); }

@@ -94,6 +94,14 @@ void CpuStream::linear(ConstTensorView x, const PreparedWeight& weight, TensorVi
   check_matrix(out, m, w.rows, "linear: out");
   if (m == 0) return;
   const ThreadLimit limit(shared_->n_threads);
+  if (row_invariant_ && m <= kInvariantRows) {
+    // A single row has a kernel of its own, which adds up in another order: it goes twice, to the
+    // same place, as one of two.
+    const bool is_single = m == 1;
+    multiply_few(*shared_, floats(x), is_single ? 0 : x.strides[0], is_single ? 2 : m, w, 0, w.rows,
+                 floats(out), is_single ? 0 : out.strides[0]);
+    return;
+  }
   multiply(*shared_, scratch_, floats(x), x.strides[0], m, w, 0, w.rows, floats(out),
            out.strides[0]);
 }

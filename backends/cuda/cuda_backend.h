@@ -66,6 +66,7 @@ class CudaStream final : public Stream {
                 std::span<const int32_t> targets, TensorView nll) override;
   void gather_rows(ConstTensorView x, std::span<const int64_t> rows, TensorView out) override;
   void argmax(ConstTensorView x, TensorView ids) override;
+  void sample(ConstTensorView logits, std::span<const SampleRule> rules, TensorView ids) override;
 
  private:
   /// Prompts whose keys and values still lie in the rows they came in, as they went into the pages:
@@ -133,6 +134,7 @@ class CudaBackend final : public Backend {
   DType kv_dtype_beside(DType weights) const override { return activation_dtype_beside(weights); }
   int64_t page_tokens() const override { return 64; }
   int64_t prefill_chunk() const override { return 16384; }
+  int64_t invariant_rows() const override { return kFewRows; }
 
   void* allocate(size_t bytes) override { return shared_->pool->allocate(bytes); }
   void release(void* memory) noexcept override { shared_->pool->release(memory); }

@@ -130,6 +130,31 @@ TEST_P(LinearTest, AStepOfAFewRowsDoesNotDependOnHowManyThereAre) {
   EXPECT_EQ(step(6), step(5));
 }
 
+// Where it was asked for, up to the number of rows that the backend states: a single row and a full
+// call too.
+TEST_P(LinearTest, InvariantRowsAreTheSameToTheBitInEveryCall) {
+  const int64_t most = backend_->invariant_rows();
+  const int64_t n = 53;
+  const int64_t k = 168;
+  stream_->set_row_invariant(true);
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    const auto weight = prepare(random_(n * k, 0.1, dtype), n, k, dtype, dtype);
+    const Values x = random(most * k);
+    const auto product = [&](int64_t first, int64_t m) {
+      const Tensor rows = put(Values(x.begin() + first * k, x.begin() + (first + m) * k), {m, k});
+      Tensor out(backend_, activations_, {m, n});
+      stream_->linear(rows.view(), *weight, out.view());
+      return get(out.view());
+    };
+    const Values all = product(0, most);
+    for (const int64_t m : {1, 2, 3, 7, 16, 31}) {
+      if (m > most) continue;
+      const int64_t first = most - m;
+      EXPECT_EQ(product(first, m), Values(all.begin() + first * n, all.end())) << m;
+    }
+  }
+}
+
 TEST_P(LinearTest, RefusesShapesThatDiffer) {
   const auto weight = prepare(random_(50 * 96), 50, 96, DType::f32, DType::f32);
   const Tensor input = put(random(2 * 95), {2, 95});

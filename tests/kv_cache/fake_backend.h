@@ -41,6 +41,7 @@ class CopyingStream : public Stream {
   }
   void gather_rows(ConstTensorView, std::span<const int64_t>, TensorView) override { refuse(); }
   void argmax(ConstTensorView, TensorView) override { refuse(); }
+  void sample(ConstTensorView, std::span<const SampleRule>, TensorView) override { refuse(); }
 
  private:
   [[noreturn]] static void refuse() { throw std::logic_error("this backend only copies"); }

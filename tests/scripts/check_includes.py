@@ -23,7 +23,7 @@ ALLOWED = {
     "capi/examples": ["capi/include/okapi/"],
     "capi/src": ["capi/include/okapi/", "runtime/"],
     "plugins": ["capi/include/okapi/plugin/"],
-    "runtime": ["capi/include/okapi/", "backends/backend.h", "backends/half.h",
+    "runtime": ["capi/include/okapi/", "backends/backend.h", "backends/half.h", "backends/sampling.h",
                 "backends/tensor_view.h", "backends/training.h"],
     "runtime/base": ["capi/include/okapi/"],
     "backends": [],

@@ -75,4 +75,36 @@ double log_loss(const double* logits, int64_t n, int64_t target) {
 
 int64_t argmax(const double* x, int64_t n) { return std::max_element(x, x + n) - x; }
 
+int64_t sample(const Values& logits, double temperature, int64_t top_k, double top_p, double draw,
+               const std::vector<int32_t>& forbidden) {
+  std::vector<int64_t> ids;  // the likeliest first
+  for (int64_t id = 0; id < static_cast<int64_t>(logits.size()); ++id) {
+    const bool is_forbidden = std::count(forbidden.begin(), forbidden.end(), id) > 0;
+    if (std::isfinite(logits[id]) && !is_forbidden) ids.push_back(id);
+  }
+  if (ids.empty()) return -1;
+  std::stable_sort(ids.begin(), ids.end(),
+                   [&](int64_t a, int64_t b) { return logits[a] > logits[b]; });
+  if (temperature == 0) return ids.front();
+  if (top_k > 0 && top_k < static_cast<int64_t>(ids.size())) ids.resize(top_k);
+
+  const double top = logits[ids.front()];
+  const auto weight = [&](int64_t id) { return std::exp((logits[id] - top) / temperature); };
+  double total = 0;
+  for (const int64_t id : ids) total += weight(id);
+  if (top_p < 1) {
+    const double wanted = top_p * total;
+    size_t n_kept = 0;
+    for (total = 0; n_kept < ids.size() && total < wanted; ++n_kept) total += weight(ids[n_kept]);
+    ids.resize(n_kept);
+  }
+  std::sort(ids.begin(), ids.end());
+  double passed = 0;
+  for (const int64_t id : ids) {
+    passed += weight(id);
+    if (passed > draw * total) return id;
+  }
+  return ids.back();
+}
+
 }  // namespace okapi::reference

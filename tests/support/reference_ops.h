@@ -31,4 +31,10 @@ double log_loss(const double* logits, int64_t n, int64_t target);
 /// Index of the largest of x [n], the lowest on a tie.
 int64_t argmax(const double* x, int64_t n);
 
+/// The token that `draw` picks from softmax(logits / temperature) cut by top_k and top_p, where the
+/// tokens that are left lie side by side in the order of their ids; the largest at temperature 0;
+/// -1 if no logit is finite and allowed.
+int64_t sample(const Values& logits, double temperature, int64_t top_k, double top_p, double draw,
+               const std::vector<int32_t>& forbidden);
+
 }  // namespace okapi::reference
