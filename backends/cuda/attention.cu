@@ -59,6 +59,7 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
   input.out_stride = out.strides[0];
   input.layout = page_layout(layout, layer);
   input.group = static_cast<int32_t>(group);
+  input.reads_ahead = n_stores(layer) <= 1 ? 1 : 0;
 
   std::vector<const KvSequence*> few;
   std::vector<const KvSequence*> many;
@@ -109,7 +110,7 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
     input.table = tables_.stage(queue_, few);
     input.n_sequences = static_cast<int32_t>(few.size());
     if (on_tensor_cores) {
-      launch_few_attention(queue_, input, parts, most_rows);
+      launch_few_attention(queue_, input, parts, most_rows, shared_->size.n_processors);
     } else {
       launch_generic_attention(queue_, input, qkv.dtype, parts, most_rows);
       launch_attention_merge(queue_, input, qkv.dtype, parts);

@@ -20,6 +20,9 @@ struct AttentionInput {
   SequenceTable table;
   int32_t group;
   int32_t n_sequences;
+  /// Keys at indices below n_cached were there before the pass began, and may be read before the
+  /// kernel before this one has ended.
+  int32_t reads_ahead;
 };
 
 /// Keys per part where few queries meet many keys: as few as keep the device full, and at least two
@@ -27,7 +30,7 @@ struct AttentionInput {
 /// else is in the batch.
 __host__ __device__ inline int part_keys(int n_keys, int n_kv_heads) {
   constexpr int kLeast = 128;
-  constexpr int kMost = 1024;
+  constexpr int kMost = 512;
   constexpr int kWantedBlocks = 264;  // two for each multiprocessor of the largest devices
   int keys = kLeast;
   while (keys < kMost && int64_t{n_keys} * n_kv_heads > int64_t{kWantedBlocks} * keys) keys *= 2;
@@ -48,7 +51,7 @@ struct AttentionParts {
 void launch_prefill_attention(Queue& queue, const AttentionInput& input, int64_t most_rows);
 /// bf16, head_dim a multiple of 8, few queries per sequence.
 void launch_few_attention(Queue& queue, const AttentionInput& input, const AttentionParts& parts,
-                          int64_t most_rows);
+                          int64_t most_rows, int n_processors);
 /// Any even head_dim up to 256, f32 or bf16.
 void launch_generic_attention(Queue& queue, const AttentionInput& input, DType dtype,
                               const AttentionParts& parts, int64_t most_rows);

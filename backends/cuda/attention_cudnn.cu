@@ -17,6 +17,10 @@ namespace {
 constexpr int64_t kQueryStep = 512;
 constexpr int64_t kMostHeadDim = 128;
 
+// A prompt that goes on after some other number of keys has a shape of its own; making its plan
+// takes as long as our own kernel takes for so many of its tokens.
+constexpr int64_t kWorthAPlan = 4096;
+
 /// One block per token and half (keys, values): out [K, n_keys, D].
 __global__ void gather_pages_kernel(PageLayout layout, SequenceTable table, Bf16* keys,
                                     Bf16* values, int64_t head_stride) {
@@ -65,6 +69,7 @@ int64_t CudaStream::attend_by_cudnn(ConstTensorView qkv, const KvLayout& layout,
       layout.head_dim > kMostHeadDim || !is_aligned(out)) {
     return 0;
   }
+  if (sequence.n_cached % kQueryStep != 0 && sequence.n_tokens < kWorthAPlan) return 0;
   AttentionShape shape;
   shape.n_queries = sequence.n_tokens / kQueryStep * kQueryStep;
   shape.n_keys = sequence.n_cached + shape.n_queries;

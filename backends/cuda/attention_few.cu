@@ -1,7 +1,8 @@
 // Attention of few queries over many keys: decoding. The keys of a sequence are cut into parts of
 // fixed length, a block each; within a block each of four warps takes a quarter of every tile for
-// the same 16 rows, and the warps' results are merged at the end, as the parts' are by a second
-// kernel.
+// the same 16 rows, and the warps' results are merged at the end. Whichever block of a row comes
+// last merges the parts. Keys of earlier steps are fetched before the kernel that makes this step's
+// has ended.
 #include "backends/cuda/attention_tile.cuh"
 
 namespace okapi::cuda {
@@ -13,14 +14,11 @@ constexpr int kThreads = kWarps * kWarp;
 constexpr int kRows = 16;
 constexpr int kTileKeys = 64;
 constexpr int kWarpKeys = kTileKeys / kWarps;
-template <int kD>
-constexpr int kStages = kD > 128 ? 2 : 3;
 
-template <int kD>
-constexpr size_t kSharedBytes = (kRows + kStages<kD> * 2 * kTileKeys) * kRowElements<kD> *
-                                sizeof(Bf16);
+template <int kD, int kStages>
+constexpr size_t kSharedBytes = (kRows + kStages * 2 * kTileKeys) * kRowElements<kD> * sizeof(Bf16);
 
-template <int kD>
+template <int kD, int kStages>
 __global__ void __launch_bounds__(kThreads)
     few_attention_kernel(AttentionInput input, AttentionParts parts) {
   constexpr int kTileElements = kTileKeys * kRowElements<kD>;
@@ -29,7 +27,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ float sum_of[kWarps][kRows];
   auto* const queries = reinterpret_cast<Bf16*>(memory);
   Bf16* const tiles = queries + kRows * kRowElements<kD>;
-  wait_for_previous_kernel();
+  let_next_kernel_begin();
 
   const int sequence_index = static_cast<int>(blockIdx.x) / parts.n_parts;
   const int part = static_cast<int>(blockIdx.x) % parts.n_parts;
@@ -52,18 +50,29 @@ __global__ void __launch_bounds__(kThreads)
   const int end = min(n_seen, begin + n_part_keys);
   const int n_tiles = (end - begin + kTileKeys - 1) / kTileKeys;
 
-  // Every stage is committed, also an empty one, so that the count of what is still out is right.
   const auto load = [&](int tile) {
-    if (tile < n_tiles) {
-      Bf16* const keys = tiles + (tile % kStages<kD>)*2 * kTileElements;
-      load_tile<kD, kTileKeys, kThreads>(input, sequence, kv_head, begin + tile * kTileKeys, end,
-                                         keys, keys + kTileElements);
-    }
-    commit_copies();
+    if (tile >= n_tiles) return;
+    Bf16* const keys = tiles + (tile % kStages) * 2 * kTileElements;
+    load_tile<kD, kTileKeys, kThreads>(input, sequence, kv_head, begin + tile * kTileKeys, end,
+                                       keys, keys + kTileElements);
   };
+  // What has been in the cache since an earlier step, then what the kernel before this one makes.
+  const auto is_old = [&](int tile) {
+    return input.reads_ahead != 0 && begin + (tile + 1) * kTileKeys <= sequence.n_cached;
+  };
+#pragma unroll
+  for (int stage = 0; stage + 1 < kStages; ++stage) {
+    if (is_old(stage)) load(stage);
+  }
+  wait_for_previous_kernel();
   load_queries<kD, kRows, kThreads>(input, sequence, kv_head, first, queries);
 #pragma unroll
-  for (int stage = 0; stage + 1 < kStages<kD>; ++stage) load(stage);
+  for (int stage = 0; stage + 1 < kStages; ++stage) {
+    if (!is_old(stage)) load(stage);
+  }
+  // Every stage is committed, also an empty one, so that the count of what is still out is right.
+#pragma unroll
+  for (int stage = 0; stage + 1 < kStages; ++stage) commit_copies();
 
   const int row[2] = {first + lane / 4, first + lane / 4 + 8};
   const int last_seen[2] = {
@@ -73,10 +82,11 @@ __global__ void __launch_bounds__(kThreads)
   WarpRows<kD> rows;
   rows.clear();
   for (int tile = 0; tile < n_tiles; ++tile) {
-    wait_for_copies<kStages<kD> - 2>();
+    wait_for_copies<kStages - 2>();
     __syncthreads();
-    load(tile + kStages<kD> - 1);  // into the stage that everyone has left
-    Bf16* const keys = tiles + (tile % kStages<kD>)*2 * kTileElements;
+    load(tile + kStages - 1);  // into the stage that everyone has left
+    commit_copies();
+    Bf16* const keys = tiles + (tile % kStages) * 2 * kTileElements;
     const int first_key = begin + tile * kTileKeys;
     if (sequence.keys_are_raw != 0) {
       rotate_tile<kD, kTileKeys, kThreads>(input, sequence, first_key, end, keys);
@@ -170,13 +180,22 @@ __global__ void __launch_bounds__(kThreads)
 }  // namespace
 
 void launch_few_attention(Queue& queue, const AttentionInput& input, const AttentionParts& parts,
-                          int64_t most_rows) {
+                          int64_t most_rows, int n_processors) {
   const dim3 grid(static_cast<unsigned>(input.n_sequences * parts.n_parts),
                   static_cast<unsigned>(input.layout.n_kv_heads),
                   static_cast<unsigned>((most_rows + kRows - 1) / kRows));
+  // Few blocks keep more of their tiles under way each; of many, three fit side by side instead.
+  const int64_t n_blocks = int64_t{grid.x} * grid.y * grid.z;
+  const bool is_few = n_blocks <= 2 * int64_t{n_processors};
   for_head_size(input.layout.head_dim, [&](auto size) {
     constexpr int kD = decltype(size)::value;
-    queue.launch(few_attention_kernel<kD>, grid, kThreads, kSharedBytes<kD>, input, parts);
+    if (kD <= 128 && is_few) {
+      constexpr int kStages = kD <= 128 ? 3 : 2;
+      queue.launch(few_attention_kernel<kD, kStages>, grid, kThreads, kSharedBytes<kD, kStages>,
+                   input, parts);
+    } else {
+      queue.launch(few_attention_kernel<kD, 2>, grid, kThreads, kSharedBytes<kD, 2>, input, parts);
+    }
   });
 }
 

@@ -144,7 +144,7 @@ Shared::Shared(const BackendOptions& options)
   const CurrentDevice current(device);
   cudaDeviceProp properties = {};
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
-  n_processors = properties.multiProcessorCount;
+  size = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
   device_name = properties.name;
   pool = std::make_shared<MemoryPool>(device);
   if (!variant.uses_cudnn) {
@@ -196,6 +196,7 @@ void CudaStream::synchronize() {
   const std::vector<Download> downloads = std::exchange(downloads_, {});
   pinned_used_ = 0;
   queue_.synchronize();
+  n_stores_.clear();
   for (const Download& done : downloads) std::memcpy(done.host, done.pinned, done.bytes);
 }
 
@@ -290,7 +291,7 @@ double CudaBackend::measure_read_bandwidth(size_t bytes) {
   const Borrowed out(*shared_->pool, sizeof(uint32_t));
   fill(data.get(), n * 4, DType::f32, 3);
   constexpr int kThreads = 512;
-  const int n_blocks = shared_->n_processors * 4;
+  const int n_blocks = shared_->size.n_processors * 4;
   const double seconds = median_seconds([&] {
     read_kernel<<<n_blocks, kThreads>>>(static_cast<const uint4*>(data.get()), n,
                                         static_cast<uint32_t*>(out.get()));

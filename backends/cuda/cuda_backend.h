@@ -35,7 +35,7 @@ struct Shared {
 
   const Variant variant;
   const int device;
-  int n_processors = 0;
+  DeviceSize size;
   std::string device_name;
   std::shared_ptr<MemoryPool> pool;
   Blas blas;
@@ -103,7 +103,11 @@ class CudaStream final : public Stream {
   std::optional<FewRowsProduct> waiting_product_;
   std::optional<FewRowsProduct> waiting_rows_;
 
+  /// How often keys of a layer were stored since the stream was last waited for.
+  uint32_t& n_stores(int64_t layer);
+
   StoredRows stored_rows_;
+  std::vector<uint32_t> n_stores_;
 
   /// Small results go through pinned memory and reach the host's own when the stream is waited for.
   struct Download {

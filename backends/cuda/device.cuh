@@ -62,12 +62,21 @@ __device__ inline void store_eight(Bf16* to, const Eight& x) {
   *reinterpret_cast<uint4*>(to) = pack_eight(x);
 }
 
-/// Every kernel calls this before it reads or writes what another kernel touches: it may have been
-/// started while the one before it was still running. Then it lets the next one start likewise.
+/// Lets the next kernel take what room there is beside this one, as soon as all blocks of this one
+/// have begun. It will wait for this one's end, but may fetch weights until then.
+__device__ inline void let_next_kernel_begin() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/// Every kernel calls this, in at least one block, before it reads or writes what another kernel
+/// touches: it may have been started while the one before it was still running, which in turn had
+/// not ended before its own wait did.
 __device__ inline void wait_for_previous_kernel() {
+  let_next_kernel_begin();
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
-  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 

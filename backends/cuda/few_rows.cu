@@ -5,6 +5,10 @@
 // steps ahead, so that the stream of loads never waits for a barrier, nor stops between one set of
 // rows and the next. (Registers as the ring were slower: the few scoreboards of a warp make it wait
 // for the youngest loads with the oldest.)
+//
+// Weights do not depend on what comes before: a block fills its ring before it waits for the kernel
+// that makes its rows. There are as many blocks as fit at once, two on a multiprocessor and no
+// fewer: with room for more, those that are free early would get more than their share.
 #include "backends/cuda/few_rows.h"
 
 #include <algorithm>
@@ -24,9 +28,14 @@ constexpr int kWarpsPerBlock = 8;
 constexpr int kThreads = kWarpsPerBlock * kWarp;
 constexpr int kStep = 64;  // of K per warp and step: two pieces of eight per thread and row
 constexpr int kPieces = 4;
-constexpr int kStages = 4;
-constexpr size_t kRingBytes = size_t{kStages} * kPieces * kThreads * sizeof(uint4);
-constexpr size_t kMostTokenBytes = size_t{36} << 10;  // so that two blocks fit side by side
+template <int kColumns>
+constexpr int kStages = kColumns <= 4 ? 5 : 4;
+template <int kColumns>
+constexpr size_t kRingBytes = size_t{kStages<kColumns>} * kPieces* kThreads * sizeof(uint4);
+constexpr size_t kMostTokenBytes = size_t{36} << 10;  // of fused rows: two blocks fit side by side
+
+template <int kColumns>
+using Sums = float[2][kWarpsPerBlock][kRows][kColumns + 1];
 
 struct Arguments {
   const Bf16* w;
@@ -45,56 +54,91 @@ struct Arguments {
   float epsilon;
 };
 
-/// Rows in shared memory are 16 bytes longer than they need be, against bank conflicts.
-__host__ __device__ inline int shared_row(int k) { return k + 8; }
+/// Rows in shared memory are 64 bytes longer than they need be: two of them, as eight lanes read
+/// them at once, then lie in different banks where K is a multiple of 64.
+__host__ __device__ inline int shared_row(int k) { return k + 32; }
 size_t token_bytes(int64_t m, int64_t k) {
   return static_cast<size_t>(m) * static_cast<size_t>(shared_row(static_cast<int>(k))) *
          sizeof(Bf16);
 }
 
-/// Brings the rows to shared memory, normed or gated on the way as rms_norm.cu and swiglu.cu do it,
-/// to the bit. The first block also leaves them in memory.
+/// Elements of a row that a thread holds while it is normed, in eights.
+constexpr int kHeld = static_cast<int>(kMostNormedColumns) / (kThreads * 8);
+
+/// One row that is normed or gated on the way, as rms_norm.cu and swiglu.cu do it, to the bit. The
+/// first block also leaves it in memory.
 template <RowsFrom kFrom>
-__device__ inline void make_rows(const Arguments& a, Bf16* to, float* reduction) {
+__device__ inline void make_row(const Arguments& a, const Eight* gains, int token, Bf16* to,
+                                float* reduction) {
+  const Bf16* const x = a.x + token * a.x_stride;
+  Bf16* const kept = a.rows + token * a.rows_stride;
+  if constexpr (kFrom == RowsFrom::norm) {
+    Eight held[kHeld];
+    float squares = 0;
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
+      if (i >= a.k) continue;
+      held[j] = load_eight(x + i);
+#pragma unroll
+      for (int e = 0; e < 8; ++e) squares += held[j].at[e] * held[j].at[e];
+    }
+    const float scale = rsqrtf(block_sum(squares, reduction) / static_cast<float>(a.k) + a.epsilon);
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
+      if (i >= a.k) continue;
+#pragma unroll
+      for (int e = 0; e < 8; ++e) held[j].at[e] *= scale * gains[j].at[e];
+      store_eight(to + i, held[j]);
+      if (blockIdx.x == 0) store_eight(kept + i, held[j]);
+    }
+  } else {
+    // Some pieces are asked for before the first is used: they come from far away.
+    constexpr int kAtOnce = 3;
+    constexpr int kApart = kThreads * 8;
+    for (int first = static_cast<int>(threadIdx.x) * 8; first < a.k; first += kAtOnce * kApart) {
+      uint4 gates[kAtOnce];
+      uint4 ups[kAtOnce];
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        const int i = first + j * kApart;
+        if (i >= a.k) continue;
+        gates[j] = *reinterpret_cast<const uint4*>(x + i);
+        ups[j] = *reinterpret_cast<const uint4*>(x + a.k + i);
+      }
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        const int i = first + j * kApart;
+        if (i >= a.k) continue;
+        Eight values = unpack_eight(gates[j]);
+        const Eight up = unpack_eight(ups[j]);
+#pragma unroll
+        for (int e = 0; e < 8; ++e) values.at[e] = silu(values.at[e]) * up.at[e];
+        if (blockIdx.x == 0) store_eight(kept + i, values);
+        store_eight(to + i, values);
+      }
+    }
+  }
+}
+
+/// Brings the rows to shared memory.
+template <RowsFrom kFrom>
+__device__ inline void make_rows(const Arguments& a, const Eight* gains, Bf16* to,
+                                 float* reduction) {
   const int row_length = shared_row(a.k);
-  for (int token = 0; token < a.m; ++token) {
-    const Bf16* const x = a.x + token * a.x_stride;
-    Bf16* const kept = a.rows + token * a.rows_stride;
-    if constexpr (kFrom == RowsFrom::norm) {
-      constexpr int kHeld = static_cast<int>(kMostNormedColumns) / (kThreads * 8);
-      Eight held[kHeld];
-      float squares = 0;
-#pragma unroll
-      for (int j = 0; j < kHeld; ++j) {
-        const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
-        if (i >= a.k) continue;
-        held[j] = load_eight(x + i);
-#pragma unroll
-        for (int e = 0; e < 8; ++e) squares += held[j].at[e] * held[j].at[e];
-      }
-      const float scale =
-          rsqrtf(block_sum(squares, reduction) / static_cast<float>(a.k) + a.epsilon);
-#pragma unroll
-      for (int j = 0; j < kHeld; ++j) {
-        const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
-        if (i >= a.k) continue;
-        const Eight gain = load_eight(a.gain + i);
-#pragma unroll
-        for (int e = 0; e < 8; ++e) held[j].at[e] *= scale * gain.at[e];
-        store_eight(to + token * row_length + i, held[j]);
-        if (blockIdx.x == 0) store_eight(kept + i, held[j]);
-      }
-    } else {
-      for (int i = static_cast<int>(threadIdx.x) * 8; i < a.k; i += kThreads * 8) {
-        Eight values = load_eight(x + i);
-        if constexpr (kFrom == RowsFrom::gate) {
-          const Eight up = load_eight(x + a.k + i);
-#pragma unroll
-          for (int e = 0; e < 8; ++e) values.at[e] = silu(values.at[e]) * up.at[e];
-          if (blockIdx.x == 0) store_eight(kept + i, values);
-        }
-        store_eight(to + token * row_length + i, values);
-      }
+  if constexpr (kFrom == RowsFrom::tensor) {
+    const int pieces = a.k / 8;
+    for (int i = static_cast<int>(threadIdx.x); i < a.m * pieces; i += kThreads) {
+      const int token = i / pieces;
+      const int column = i % pieces * 8;
+      copy_async(to + token * row_length + column, a.x + token * a.x_stride + column, true);
+    }
+    commit_copies();
+    wait_for_copies<0>();
+  } else {
+    for (int token = 0; token < a.m; ++token) {
+      make_row<kFrom>(a, gains, token, to + token * row_length, reduction);
     }
   }
 }
@@ -103,11 +147,12 @@ __device__ inline void make_rows(const Arguments& a, Bf16* to, float* reduction)
 /// of four takes elements 8t .. 8t + 7 of each 32, so that every piece is 16 bytes.
 template <int kColumns, bool kShared, RowsFrom kFrom, typename Out>
 __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
-  constexpr int kTiles = kColumns / 8;
+  constexpr int kTiles = (kColumns + 7) / 8;
+  constexpr int kStages = cuda::kStages<kColumns>;
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ float sums[2][kWarpsPerBlock][kRows][kColumns + 1];
+  __shared__ Sums<kColumns> sums;
   auto* const ring = reinterpret_cast<uint4*>(memory) + threadIdx.x;
-  auto* const rows = reinterpret_cast<Bf16*>(memory + kRingBytes);
+  auto* const rows = reinterpret_cast<Bf16*>(memory + kRingBytes<kColumns>);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4;
@@ -150,17 +195,34 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
   };
 
   // Weights never change: the first are on their way before the kernel that makes x has finished.
+  let_next_kernel_begin();
 #pragma unroll
   for (int stage = 0; stage + 1 < kStages; ++stage) load();
+  Eight gains[kFrom == RowsFrom::norm ? kHeld : 1];
+  if constexpr (kFrom == RowsFrom::norm) {
+#pragma unroll
+    for (int j = 0; j < kHeld; ++j) {
+      const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
+      if (i < a.k) gains[j] = load_eight(a.gain + i);
+    }
+  }
   wait_for_previous_kernel();
   if constexpr (kShared) {
-    make_rows<kFrom>(a, rows, &sums[0][0][0][0]);
+    make_rows<kFrom>(a, gains, rows, &sums[0][0][0][0]);
     __syncthreads();
   }
 
   int stage = 0;
   int parity = 0;
   for (int unit = first_unit; unit < end_unit; unit += 2) {
+    const int n_rows = min(kRows, min(end_unit * kUnitRows, a.n) - unit * kUnitRows);
+    // Asked for now, so that it is there when the sums are; with a residual all have a thread.
+    const int own_row = static_cast<int>(threadIdx.x) % kRows;
+    Bf16* const own_residual =
+        a.residual != nullptr && own_row < n_rows && static_cast<int>(threadIdx.x) < kRows * a.m
+            ? a.residual + threadIdx.x / kRows * a.residual_stride + unit * kUnitRows + own_row
+            : nullptr;
+    const float before = own_residual != nullptr ? to_float(*own_residual) : 0.0F;
     float accumulated[kTiles][4] = {};
     for (int step = 0; step < n_steps; ++step) {
       wait_for_copies<kStages - 2>();
@@ -194,13 +256,13 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
     parity ^= 1;  // the other half may still be read
 #pragma unroll
     for (int tile = 0; tile < kTiles; ++tile) {
+      if (tile * 8 + 2 * t >= kColumns) continue;
       own[warp][g][tile * 8 + 2 * t] = accumulated[tile][0];
       own[warp][g][tile * 8 + 2 * t + 1] = accumulated[tile][1];
       own[warp][g + 8][tile * 8 + 2 * t] = accumulated[tile][2];
       own[warp][g + 8][tile * 8 + 2 * t + 1] = accumulated[tile][3];
     }
     __syncthreads();
-    const int n_rows = min(kRows, min(end_unit * kUnitRows, a.n) - unit * kUnitRows);
     for (int i = static_cast<int>(threadIdx.x); i < kRows * a.m; i += kThreads) {
       const int row = i % kRows;
       const int token = i / kRows;
@@ -211,10 +273,7 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
       for (int other = 0; other < kWarpsPerBlock; ++other) sum += own[other][row][token];
       const Out result = from_float<Out>(sum);
       static_cast<Out*>(a.out)[token * a.out_stride + column] = result;
-      if (a.residual != nullptr) {
-        Bf16* const at = a.residual + token * a.residual_stride + column;
-        *at = from_float<Bf16>(to_float(*at) + to_float(result));
-      }
+      if (own_residual != nullptr) *own_residual = from_float<Bf16>(before + to_float(result));
     }
   }
 }
@@ -247,8 +306,30 @@ __global__ void any_few_rows_kernel(const W* w, const X* x, Out* out, int64_t n,
   }
 }
 
+/// By the number of columns that the kernel is made for, which is at least m. Blocks share the
+/// weight's rows out evenly.
+template <int kColumns, typename Out>
+void launch_columns(Queue& queue, const Arguments& a, RowsFrom from, const DeviceSize& device) {
+  const int64_t n_units = (int64_t{a.n} + kUnitRows - 1) / kUnitRows;
+  const size_t token_shared = token_bytes(a.m, a.k);
+  const bool is_shared =
+      kRingBytes<kColumns> + sizeof(Sums<kColumns>) + token_shared <= device.shared_bytes;
+  auto* kernel = &few_rows_kernel<kColumns, false, RowsFrom::tensor, Out>;
+  if (is_shared) kernel = &few_rows_kernel<kColumns, true, RowsFrom::tensor, Out>;
+  if constexpr (kColumns == kMostFusedRows) {
+    if (from == RowsFrom::norm) kernel = &few_rows_kernel<kColumns, true, RowsFrom::norm, Out>;
+    if (from == RowsFrom::gate) kernel = &few_rows_kernel<kColumns, true, RowsFrom::gate, Out>;
+  }
+  const size_t dynamic = kRingBytes<kColumns> + (is_shared ? token_shared : 0);
+  constexpr size_t kReserved = 1024;  // of each block, by the driver
+  const bool fits_twice =
+      2 * (dynamic + sizeof(Sums<kColumns>) + kReserved) <= device.shared_bytes + kReserved;
+  const int64_t n_blocks = int64_t{device.n_processors} * (fits_twice ? 2 : 1);
+  queue.launch(kernel, static_cast<unsigned>(std::min(n_blocks, n_units)), kThreads, dynamic, a);
+}
+
 template <typename Out>
-void launch_fast(Queue& queue, const FewRowsProduct& p, int n_processors) {
+void launch_fast(Queue& queue, const FewRowsProduct& p, const DeviceSize& device) {
   const int64_t m = p.out.shape[0];
   const int64_t n = p.out.shape[1];
   Arguments a = {};
@@ -267,18 +348,15 @@ void launch_fast(Queue& queue, const FewRowsProduct& p, int n_processors) {
   a.m = static_cast<int32_t>(m);
   a.epsilon = p.epsilon;
 
-  // As many blocks as the device holds at once; they share the rows out evenly.
-  const int64_t n_units = (n + kUnitRows - 1) / kUnitRows;
-  const auto grid = static_cast<unsigned>(std::min<int64_t>(2 * n_processors, n_units));
-  const size_t shared = token_bytes(m, p.k);
-  const bool is_shared = m <= 8 && shared <= kMostTokenBytes;
-  auto* kernel = &few_rows_kernel<8, false, RowsFrom::tensor, Out>;
-  if (is_shared) kernel = &few_rows_kernel<8, true, RowsFrom::tensor, Out>;
-  if (m > 8) kernel = &few_rows_kernel<16, false, RowsFrom::tensor, Out>;
-  if (m > 16) kernel = &few_rows_kernel<32, false, RowsFrom::tensor, Out>;
-  if (p.from == RowsFrom::norm) kernel = &few_rows_kernel<8, true, RowsFrom::norm, Out>;
-  if (p.from == RowsFrom::gate) kernel = &few_rows_kernel<8, true, RowsFrom::gate, Out>;
-  queue.launch(kernel, grid, kThreads, kRingBytes + (is_shared ? shared : 0), a);
+  if (m <= kMostFusedRows) {
+    launch_columns<static_cast<int>(kMostFusedRows), Out>(queue, a, p.from, device);
+  } else if (m <= 8) {
+    launch_columns<8, Out>(queue, a, p.from, device);
+  } else if (m <= 16) {
+    launch_columns<16, Out>(queue, a, p.from, device);
+  } else {
+    launch_columns<32, Out>(queue, a, p.from, device);
+  }
 }
 
 template <typename X, typename W>
@@ -305,16 +383,18 @@ bool takes_tensor_cores(const FewRowsProduct& p) {
          is_aligned(p.x) && reinterpret_cast<uintptr_t>(p.w) % 16 == 0;
 }
 
-bool fits_fused(int64_t m, int64_t k) {
-  return m <= kMostFusedRows && token_bytes(m, k) <= kMostTokenBytes;
+bool fits_fused(int64_t m, int64_t k, const DeviceSize& device) {
+  return m <= kMostFusedRows && token_bytes(m, k) <= kMostTokenBytes &&
+         kRingBytes<kMostFusedRows> + sizeof(Sums<kMostFusedRows>) + token_bytes(m, k) <=
+             device.shared_bytes;
 }
 
-void multiply_few_rows(Queue& queue, const FewRowsProduct& p, int n_processors) {
+void multiply_few_rows(Queue& queue, const FewRowsProduct& p, const DeviceSize& device) {
   if (takes_tensor_cores(p)) {
     if (p.out.dtype == DType::bf16) {
-      launch_fast<Bf16>(queue, p, n_processors);
+      launch_fast<Bf16>(queue, p, device);
     } else {
-      launch_fast<float>(queue, p, n_processors);
+      launch_fast<float>(queue, p, device);
     }
   } else if (p.x.dtype == DType::bf16 && p.weight_dtype == DType::bf16) {
     launch_any<Bf16, Bf16>(queue, p);

@@ -35,13 +35,19 @@ struct FewRowsProduct {
   TensorView residual;  ///< [m, n] += out, unless it is empty
 };
 
+/// What of a device decides how a product is spread over it.
+struct DeviceSize {
+  int n_processors = 0;
+  size_t shared_bytes = 0;  ///< the most that one block may have
+};
+
 /// Whether the tensor cores take it; what is fused must be such.
 bool takes_tensor_cores(const FewRowsProduct& product);
 /// Whether the rows of a product of such a size may be made within it.
-bool fits_fused(int64_t m, int64_t k);
+bool fits_fused(int64_t m, int64_t k, const DeviceSize& device);
 
 /// Any mixture of f32 and bf16. A row's result depends on that row and the weight alone, to the
 /// bit, however many stand beside it.
-void multiply_few_rows(Queue& queue, const FewRowsProduct& product, int n_processors);
+void multiply_few_rows(Queue& queue, const FewRowsProduct& product, const DeviceSize& device);
 
 }  // namespace okapi::cuda

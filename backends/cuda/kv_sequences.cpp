@@ -73,7 +73,10 @@ SequenceTable SequenceTables::stage(Queue& queue, std::span<const KvSequence* co
                          reinterpret_cast<const std::byte* const*>(device + row_bytes)};
   };
   for (const Kept& kept : kept_) {
-    if (kept.epoch == queue.epoch() && kept.bytes == bytes_) return table(kept.device);
+    if (kept.epoch == queue.epoch() && kept.bytes.size() == bytes_.size() &&
+        std::memcmp(kept.bytes.data(), bytes_.data(), bytes_.size()) == 0) {
+      return table(kept.device);
+    }
   }
   Kept& kept = kept_[next_];
   next_ = (next_ + 1) % kKept;

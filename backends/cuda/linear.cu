@@ -61,7 +61,7 @@ void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t b
     few.weight_dtype = weight.dtype;
     few.k = k;
     few.out = out;
-    multiply_few_rows(queue_, few, shared_->n_processors);
+    multiply_few_rows(queue_, few, shared_->size);
     return;
   }
   // Views of one row have no stride to speak of.
@@ -134,7 +134,7 @@ void CudaStream::linear(ConstTensorView x, const PreparedWeight& weight, TensorV
   if (takes_tensor_cores(product)) {
     waiting_product_ = product;
   } else {
-    multiply_few_rows(queue_, product, shared_->n_processors);
+    multiply_few_rows(queue_, product, shared_->size);
   }
 }
 
@@ -142,7 +142,7 @@ void CudaStream::settle() {
   if (waiting_product_) {
     const FewRowsProduct product = *waiting_product_;
     waiting_product_.reset();
-    multiply_few_rows(queue_, product, shared_->n_processors);
+    multiply_few_rows(queue_, product, shared_->size);
   }
   if (waiting_rows_) {
     const FewRowsProduct rows = *waiting_rows_;

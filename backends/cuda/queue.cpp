@@ -10,7 +10,11 @@ namespace {
 
 constexpr size_t kStagingBytes = size_t{1} << 20;
 constexpr size_t kFewestInGraph = 8;  // below this a graph saves nothing
-constexpr size_t kMostGraphs = 48;
+constexpr size_t kMostGraphs = 256;
+
+// Few enough that the device has its first soon, many enough that it is busy with them until the
+// next are there.
+constexpr size_t kLaunchesAtOnce = 48;
 
 }  // namespace
 
@@ -40,8 +44,10 @@ uint64_t LaunchList::hash() const {
 }
 
 bool LaunchList::operator==(const LaunchList& other) const {
-  return launches_.size() == other.launches_.size() && bytes_ == other.bytes_ &&
+  // Not by vectors' own ==, which looks at bytes one by one.
+  return launches_.size() == other.launches_.size() && bytes_.size() == other.bytes_.size() &&
          offsets_ == other.offsets_ &&
+         std::memcmp(bytes_.data(), other.bytes_.data(), bytes_.size()) == 0 &&
          std::memcmp(launches_.data(), other.launches_.data(), launches_.size() * sizeof(Launch)) ==
              0;
 }
@@ -56,8 +62,18 @@ Staging::~Staging() {
   if (host_ != nullptr) static_cast<void>(cudaFreeHost(host_));
 }
 
+bool Staging::send(cudaStream_t stream) {
+  if (sent_ == used_) return false;
+  check(cudaMemcpyAsync(static_cast<std::byte*>(device_.data()) + sent_,
+                        static_cast<const std::byte*>(host_) + sent_, used_ - sent_,
+                        cudaMemcpyHostToDevice, stream),
+        "cudaMemcpyAsync");
+  sent_ = used_;
+  return true;
+}
+
 void Staging::grow(size_t bytes) {
-  used_ = 0;
+  reset();
   if (bytes <= capacity_) return;
   capacity_ = 0;
   if (host_ != nullptr) check(cudaFreeHost(host_), "cudaFreeHost");
@@ -124,10 +140,7 @@ const void* Queue::stage(const void* data, size_t bytes) {
   }
   const Staging::Place place = staging.take(size);
   std::memcpy(place.host, data, bytes);
-  if (!collecting_) {
-    check(cudaMemcpyAsync(place.device, place.host, bytes, cudaMemcpyHostToDevice, stream_),
-          "cudaMemcpyAsync");
-  }
+  if (!collecting_) staging.send(stream_);
   return place.device;
 }
 
@@ -143,17 +156,21 @@ void Queue::synchronize() {
   ++epoch_;
 }
 
-void Queue::flush() {
-  if (!collecting_ || (list_.empty() && collected_.used() == 0)) return;
-  if (collected_.used() > 0) {
-    check(cudaMemcpyAsync(collected_.device(), collected_.host(), collected_.used(),
-                          cudaMemcpyHostToDevice, stream_),
-          "cudaMemcpyAsync");
-    check(cudaEventRecord(staged_, stream_), "cudaEventRecord");
-    staged_is_pending_ = true;
-    collected_.reset();
+void Queue::was_added() {
+  if (!collecting_ || list_.size() >= kLaunchesAtOnce) send();
+}
+
+/// Hands the device what has been collected so far. What is staged stays where it is.
+void Queue::send() {
+  if (!collecting_) {
+    run_list();
+    return;
   }
-  ++epoch_;
+  if (collected_.send(stream_)) {
+    check(cudaEventRecord(staged_, stream_), "cudaEventRecord");
+    was_staged_ = true;
+  }
+  if (list_.empty()) return;
   ++n_flushes_;
   Graph* const graph = list_.size() >= kFewestInGraph ? find_or_remember() : nullptr;
   if (graph != nullptr) {
@@ -164,10 +181,22 @@ void Queue::flush() {
   }
 }
 
+/// The end of a pass: the next one is staged from the front again.
+void Queue::flush() {
+  if (!collecting_) return;
+  send();
+  if (!was_staged_) return;
+  was_staged_ = false;
+  staged_is_pending_ = true;
+  collected_.reset();
+  ++epoch_;
+}
+
 /// The graph of this list if it was seen before; otherwise it is now known.
 Queue::Graph* Queue::find_or_remember() {
+  const uint64_t hash = list_.hash();
   for (const std::unique_ptr<Graph>& graph : graphs_) {
-    if (graph->list == list_) {
+    if (graph->hash == hash && graph->list == list_) {
       graph->last_used = n_flushes_;
       return graph.get();
     }
@@ -184,6 +213,7 @@ Queue::Graph* Queue::find_or_remember() {
   }
   graphs_.push_back(std::make_unique<Graph>());
   graphs_.back()->list = list_;
+  graphs_.back()->hash = hash;
   graphs_.back()->last_used = n_flushes_;
   return nullptr;
 }
@@ -202,7 +232,8 @@ void Queue::run_list() {
     overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     overlap.val.programmaticStreamSerializationAllowed = 1;
     config.attrs = &overlap;
-    config.numAttrs = collecting_ ? 1 : 0;
+    // The first waits for all before it, which may have written what later ones read ahead.
+    config.numAttrs = collecting_ && &launch != &list_.launches().front() ? 1 : 0;
     const cudaError_t status = cudaLaunchKernelExC(&config, launch.kernel, arguments.data());
     if (status != cudaSuccess) {
       list_.clear();

@@ -2,8 +2,9 @@
 //
 // Passes over few tokens (decoding) are made of some hundred kernels of a few microseconds, and
 // starting each by itself would take longer than running it. So the launches of such a pass are
-// collected, and at its end, when somebody wants a result, they go out as one CUDA graph. A graph
-// is made when the same launches are seen a second time: what differs between two steps (token ids,
+// collected and go out some dozens at a time, each as one CUDA graph, so that the device works on
+// the first while the host is still at the rest. A graph is made when the same launches are seen a
+// second time: what differs between two steps (token ids,
 // lengths, pages) is not among the arguments of kernels but lies in device memory, staged from the
 // host before each run.
 #pragma once
@@ -21,6 +22,10 @@
 
 namespace okapi::cuda {
 
+/// Within a pass that is collected, kernels begin before the one before them has ended, and read
+/// ahead what no kernel of such a pass writes: weights, and keys of passes before. Whoever writes
+/// these stands outside (begin() with more rows).
+///
 /// Passes of at most this many rows are collected; it is also the most that the products for few
 /// rows take.
 constexpr int64_t kFewRows = 32;
@@ -85,24 +90,24 @@ class Staging {
   ~Staging();
 
   bool holds(size_t bytes) const { return used_ + bytes <= capacity_; }
+  /// Copies what has been staged since the last time; false if there was nothing.
+  bool send(cudaStream_t stream);
   /// Makes room for that many bytes from the front on; what was staged is lost.
   void grow(size_t bytes);
-  void reset() { used_ = 0; }
+  void reset() { used_ = sent_ = 0; }
 
   struct Place {
     void* host;
     void* device;
   };
   Place take(size_t bytes);
-  size_t used() const { return used_; }
-  const void* host() const { return host_; }
-  void* device() const { return device_.data(); }
 
  private:
   void* host_ = nullptr;
   DeviceBuffer device_;
   size_t capacity_ = 0;
   size_t used_ = 0;
+  size_t sent_ = 0;
 };
 
 class Queue {
@@ -123,7 +128,7 @@ class Queue {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     allow_shared_memory(reinterpret_cast<const void*>(kernel), shared_bytes);
     list_.add(kernel, grid, block, shared_bytes, arguments...);
-    if (!collecting_) run_list();
+    was_added();
   }
 
   /// A device copy of host bytes for the launches that follow, good as long as epoch() stays.
@@ -137,11 +142,14 @@ class Queue {
  private:
   struct Graph {
     LaunchList list;
+    uint64_t hash = 0;  ///< of the list
     cudaGraphExec_t executable = nullptr;
     uint64_t last_used = 0;
   };
 
   void allow_shared_memory(const void* kernel, size_t bytes);
+  void was_added();
+  void send();
   void flush();
   void run_list();
   void run_graph(Graph& graph);
@@ -149,8 +157,9 @@ class Queue {
   void forget_graphs() noexcept;
 
   cudaStream_t stream_ = nullptr;
-  cudaEvent_t staged_ = nullptr;  ///< after the copy of what was collected
-  bool staged_is_pending_ = false;
+  cudaEvent_t staged_ = nullptr;    ///< after the copy of what was collected
+  bool was_staged_ = false;         ///< something of this pass
+  bool staged_is_pending_ = false;  ///< something of the pass before may still be on its way
   bool collecting_ = false;
   uint64_t epoch_ = 1;
   LaunchList list_;

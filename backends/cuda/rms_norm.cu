@@ -93,7 +93,7 @@ void CudaStream::add_rms_norm(TensorView residual, ConstTensorView delta, ConstT
   const CurrentDevice current(shared_->device);
   const bool is_fused = n_tokens <= kMostFusedRows && residual.dtype == DType::bf16 && n % 8 == 0 &&
                         n <= kMostNormedColumns && is_aligned(residual) && is_aligned(out) &&
-                        is_aligned(weight) && fits_fused(n_tokens, n);
+                        is_aligned(weight) && fits_fused(n_tokens, n, shared_->size);
   // The product before this one adds to the residual as it goes.
   if (is_fused && waiting_product_ && !delta.empty() && waiting_product_->out.data == delta.data &&
       waiting_product_->out.dtype == DType::bf16 && waiting_product_->out.shape[0] == n_tokens &&

@@ -25,8 +25,8 @@ __device__ T* page_row(const PageLayout& layout, const std::byte* const* pages, 
 template <typename T, int kWidth>
 __global__ void rotate_and_store_kernel(T* qkv, int64_t stride, int n_heads, PageLayout layout,
                                         SequenceTable table, int keeps_rows) {
-  wait_for_previous_kernel();
   const SequenceRow sequence = table.rows[blockIdx.y];
+  wait_for_previous_kernel();
   const int token = static_cast<int>(blockIdx.x);
   if (token >= sequence.n_tokens) return;
   T* const row = qkv + (sequence.first_row + token) * stride;
@@ -110,6 +110,12 @@ bool goes_by_eight(const TensorView& qkv, const KvLayout& layout,
 
 }  // namespace
 
+uint32_t& CudaStream::n_stores(int64_t layer) {
+  const auto index = static_cast<size_t>(layer);
+  if (n_stores_.size() <= index) n_stores_.resize(index + 1);
+  return n_stores_[index];
+}
+
 void CudaStream::rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayout& layout,
                                   int64_t layer, std::span<const KvSequence> sequences) {
   const int64_t width = (n_heads + 2 * layout.n_kv_heads) * layout.head_dim;
@@ -119,6 +125,7 @@ void CudaStream::rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayou
 
   const CurrentDevice current(shared_->device);
   begin(qkv.shape[0]);
+  ++n_stores(layer);
   std::vector<const KvSequence*> all;
   int64_t most_tokens = 0;
   for (const KvSequence& sequence : sequences) {

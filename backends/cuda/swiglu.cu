@@ -50,7 +50,7 @@ void CudaStream::swiglu(ConstTensorView gate_up, TensorView out) {
   const CurrentDevice current(shared_->device);
   begin(n_tokens);
   if (queue_.is_collecting() && out.dtype == DType::bf16 && n % 8 == 0 && is_aligned(gate_up) &&
-      is_aligned(out) && fits_fused(n_tokens, n)) {
+      is_aligned(out) && fits_fused(n_tokens, n, shared_->size)) {
     FewRowsProduct rows;
     rows.x = gate_up;
     rows.from = RowsFrom::gate;
