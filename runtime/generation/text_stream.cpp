@@ -21,8 +21,8 @@ constexpr size_t kLongestCharacter = 4;
 std::string TextStream::add(int32_t id) {
   ids_.push_back(id);
   const std::span<const int32_t> window = std::span(ids_).subspan(context_);
-  const std::string before = tokenizer_->decode(window.first(shown_ - context_));
-  const std::string after = tokenizer_->decode(window);
+  const std::string before = tokenizer_->decode_output(window.first(shown_ - context_));
+  const std::string after = tokenizer_->decode_output(window);
 
   const bool unfinished = after.ends_with(kReplacement) && ids_.size() - shown_ < kLongestCharacter;
   if (unfinished) return "";

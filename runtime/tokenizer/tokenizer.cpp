@@ -1,5 +1,7 @@
 #include "runtime/tokenizer/tokenizer.h"
 
+#include <algorithm>
+#include <iterator>
 #include <new>
 
 #include "runtime/base/error.h"
@@ -137,6 +139,14 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   }
   const std::shared_ptr<char> owner(text, module_->table->release);
   return {text, n_bytes};
+}
+
+std::string Tokenizer::decode_output(std::span<const int32_t> ids) const {
+  const auto is_piece = [this](int32_t id) { return id < vocab_size_; };
+  if (std::all_of(ids.begin(), ids.end(), is_piece)) return decode(ids);
+  std::vector<int32_t> pieces;
+  std::copy_if(ids.begin(), ids.end(), std::back_inserter(pieces), is_piece);
+  return decode(pieces);
 }
 
 void Tokenizer::check_id(int32_t id) const {

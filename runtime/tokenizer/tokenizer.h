@@ -34,6 +34,10 @@ class Tokenizer {
   /// The text of the ids; control pieces give nothing. Throws out_of_range naming a wrong id.
   std::string decode(std::span<const int32_t> ids) const;
 
+  /// The same for what a model wrote: ids past the last piece, which a model whose embedding is
+  /// padded may choose, give nothing.
+  std::string decode_output(std::span<const int32_t> ids) const;
+
   int32_t vocab_size() const { return vocab_size_; }
   int32_t bos_id() const { return bos_id_; }  ///< -1: none; so the others
   int32_t eos_id() const { return eos_id_; }

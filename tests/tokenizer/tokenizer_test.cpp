@@ -79,6 +79,15 @@ TEST(TokenizerTest, DecodesControlPiecesToNothing) {
   EXPECT_EQ(tokenizer->decode(ids), "Hello");
 }
 
+// A model's embedding may be padded to more rows than there are pieces.
+TEST(TokenizerTest, GivesNothingForOutputPastTheLastPiece) {
+  const auto tokenizer = open_tokenizer(tokenizer_data("savanna.model"));
+  std::vector<int32_t> ids = tokenizer->encode("Hello", false);
+  ids.insert(ids.begin() + 1, static_cast<int32_t>(tokenizer->vocab_size()));
+  EXPECT_EQ(tokenizer->decode_output(ids), "Hello");
+  EXPECT_THROW(tokenizer->decode_output(std::vector<int32_t>{-1}), Error);
+}
+
 TEST(TokenizerTest, RefusesIdsOutOfRange) {
   const auto tokenizer = open_tokenizer(tokenizer_data("savanna.model"));
   for (const int32_t id : {-1, 1024, 2147483647}) {
