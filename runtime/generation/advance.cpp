@@ -21,7 +21,8 @@ namespace {
 /// well.
 class Work {
  public:
-  Work(const Feed& feed, bool want_logits) : session_(feed.session), new_tokens_(feed.tokens) {
+  Work(Feed& feed, Outcome outcome)
+      : feed_(&feed), session_(feed.session), new_tokens_(feed.tokens) {
     session_->check_ids(new_tokens_);
     session_->check_room(static_cast<int64_t>(new_tokens_.size()));
     n_cached_before_ = session_->cache.n_tokens();
@@ -32,7 +33,7 @@ class Work {
           .field("tokens");
     }
     choose_rotation();
-    if (want_logits) {
+    if (outcome == Outcome::logits) {
       logits_ = std::move(session_->spare_logits);
       logits_.resize(static_cast<size_t>(session_->model->config().vocab_size));
     }
@@ -45,6 +46,8 @@ class Work {
   int64_t n_total() const { return n_total_; }
   bool has_finished() { return n_done() == n_total_; }
   std::vector<float>& logits() { return logits_; }
+  const SampleRule* rule() const { return feed_->rule; }
+  int32_t& chosen() { return feed_->chosen; }
 
   int64_t chunk() const { return session_->prefill_chunk(); }
 
@@ -89,6 +92,7 @@ class Work {
     }
   }
 
+  Feed* feed_;
   SessionState* session_;
   std::span<const int32_t> new_tokens_;
   int64_t n_cached_before_ = 0;
@@ -97,6 +101,26 @@ class Work {
   std::optional<KvCache> rebuilt_;  ///< from the first token, under another table
   std::vector<float> logits_;       ///< [V], or empty if not wanted
 };
+
+/// How works may be put together in a pass.
+struct PassLimits {
+  bool is_deterministic = false;
+  /// Of a deterministic pass of several works: kernels that serve them all alike.
+  int64_t most_shared_rows = 0;
+};
+
+PassLimits pass_limits(std::span<const Feed> feeds) {
+  PassLimits limits;
+  for (const Feed& feed : feeds) {
+    limits.is_deterministic = limits.is_deterministic || feed.session->options.deterministic;
+  }
+  // The products of an adapter's branches are the library's, which looks at the number of rows.
+  const SessionState& first = *feeds.front().session;
+  if (first.options.adapter == nullptr) {
+    limits.most_shared_rows = first.model->context()->backend()->invariant_rows();
+  }
+  return limits;
+}
 
 /// The tokens of one pass: some of each of several works.
 struct Pass {
@@ -109,34 +133,55 @@ struct Pass {
   std::vector<int64_t> wanted_rows;
   std::vector<int32_t> group_of_layer;
   std::vector<std::vector<KvSequence>> sequences_of_group;
+  std::vector<SampleRule> rules;  ///< of the wanted rows, where tokens are chosen
+  std::vector<int32_t> chosen;
+
+  int64_t n_rows() const { return static_cast<int64_t>(ids.size()); }
+  void add(Work& work, int64_t n) {
+    parts.push_back({&work, n});
+    for (int64_t i = 0; i < n; ++i) ids.push_back(work.token(work.n_done() + i));
+  }
 };
 
-/// Fills a pass from the works that have not finished, in their order.
-void pack(std::vector<Work>& works, Pass& pass) {
+/// Fills a pass from the works that have not finished, in their order. A work's share is what it
+/// would be alone, and is taken whole or waits: where a prompt is cut does not depend on what else
+/// is on its way. Single tokens beside prompts cost next to nothing and always find room.
+void pack(std::vector<Work>& works, const PassLimits& limits, Pass& pass) {
   pass.parts.clear();
   pass.ids.clear();
   int64_t room = 0;
   for (const Work& work : works) room = std::max(room, work.chunk());
 
   for (Work& work : works) {
-    if (room == 0) break;
     if (work.has_finished()) continue;
-    int64_t n = std::min({work.n_total() - work.n_done(), work.chunk(), room});
+    int64_t n = std::min(work.n_total() - work.n_done(), work.chunk());
     n = work.rotation().longest_step(work.n_done(), n);
-    pass.parts.push_back({&work, n});
-    for (int64_t i = 0; i < n; ++i) pass.ids.push_back(work.token(work.n_done() + i));
-    room -= n;
+    if (limits.is_deterministic && !pass.parts.empty() &&
+        pass.n_rows() + n > limits.most_shared_rows) {
+      continue;
+    }
+    if (n > 1) {
+      if (n > room) continue;
+      room -= n;
+    }
+    pass.add(work, n);
   }
 }
 
+/// Whether somebody asks what follows this work.
+bool wants_output(const Work& work, Outcome outcome) {
+  return outcome == Outcome::logits || (outcome == Outcome::choices && work.rule() != nullptr);
+}
+
 /// Which rows somebody reads: all of them, or the last one of each work that ends here.
-void choose_rows(bool all, bool want_logits, Pass& pass) {
+void choose_rows(bool all, Outcome outcome, Pass& pass) {
   pass.wanted_rows.clear();
   int64_t row = 0;
   for (const Pass::Part& part : pass.parts) {
     const bool ends = part.work->n_done() + part.n_tokens == part.work->n_total();
     for (int64_t i = 0; i < part.n_tokens; ++i, ++row) {
-      if (all || (want_logits && ends && i == part.n_tokens - 1)) pass.wanted_rows.push_back(row);
+      const bool is_last = ends && i == part.n_tokens - 1;
+      if (all || (is_last && wants_output(*part.work, outcome))) pass.wanted_rows.push_back(row);
     }
   }
 }
@@ -200,15 +245,39 @@ void download_logits(const Transformer& transformer, ConstTensorView hidden, Wor
   }
 }
 
+/// The works that end in this pass and have a rule for what follows, in the order of their rows.
+std::vector<Work*> choosing_works(const Pass& pass) {
+  std::vector<Work*> works;
+  for (const Pass::Part& part : pass.parts) {
+    const bool ends = part.work->n_done() + part.n_tokens == part.work->n_total();
+    if (ends && part.work->rule() != nullptr) works.push_back(part.work);
+  }
+  return works;
+}
+
+/// Chooses the tokens that follow, and brings those to the host.
+void choose_tokens(const Transformer& transformer, ConstTensorView hidden, Workspace& workspace,
+                   std::span<Work* const> works, Pass& pass) {
+  pass.rules.clear();
+  for (const Work* work : works) pass.rules.push_back(*work->rule());
+  pass.chosen.resize(works.size());
+  const ConstTensorView logits = transformer.logits(workspace, hidden);
+  const auto n = static_cast<int64_t>(works.size());
+  const TensorView buffer = workspace.buffer(Buffer::ids, n, 1, DType::i32);
+  const TensorView ids(buffer.data, DType::i32, {n});
+  workspace.stream().sample(logits, pass.rules, ids);
+  workspace.stream().download(pass.chosen.data(), ids.data, works.size() * sizeof(int32_t));
+}
+
 ConstTensorView last_row(ConstTensorView x) {
   const int64_t width = x.shape[1];
   const size_t bytes = static_cast<size_t>((x.shape[0] - 1) * width) * size_of(x.dtype);
   return ConstTensorView(static_cast<const std::byte*>(x.data) + bytes, x.dtype, {1, width});
 }
 
-void run(Pass& pass, bool want_logits, const OutputSink& sink, const Model& model,
+void run(Pass& pass, Outcome outcome, const OutputSink& sink, const Model& model,
          Workspace& workspace) {
-  choose_rows(sink != nullptr, want_logits, pass);
+  choose_rows(sink != nullptr, outcome, pass);
   group_layers(model.config().n_layers, pass);
   describe_sequences(pass, workspace.stream());
 
@@ -229,9 +298,17 @@ void run(Pass& pass, bool want_logits, const OutputSink& sink, const Model& mode
     const bool ends = work.n_done() + pass.parts.front().n_tokens == work.n_total();
     hidden = ends ? last_row(hidden) : ConstTensorView();
   }
-  if (want_logits && !hidden.empty()) download_logits(transformer, hidden, workspace, pass);
+  std::vector<Work*> choosing;
+  if (!hidden.empty()) {
+    if (outcome == Outcome::logits) download_logits(transformer, hidden, workspace, pass);
+    if (outcome == Outcome::choices) {
+      choosing = choosing_works(pass);
+      choose_tokens(transformer, hidden, workspace, choosing, pass);
+    }
+  }
 
   workspace.stream().synchronize();
+  for (size_t i = 0; i < choosing.size(); ++i) choosing[i]->chosen() = pass.chosen[i];
   for (const Pass::Part& part : pass.parts) part.work->cache().advance(part.n_tokens);
 }
 
@@ -266,22 +343,24 @@ void check_sessions(std::span<const Feed> feeds) {
 
 }  // namespace
 
-void advance(std::span<const Feed> feeds, bool want_logits, const OutputSink& sink) {
+void advance(std::span<Feed> feeds, Outcome outcome, const OutputSink& sink) {
   if (feeds.empty()) return;
   check_sessions(feeds);
   const Model& model = *feeds.front().session->model;
 
   std::vector<Work> works;
   works.reserve(feeds.size());
-  for (const Feed& feed : feeds) works.emplace_back(feed, want_logits);
+  for (Feed& feed : feeds) works.emplace_back(feed, outcome);
   for (Work& work : works) work.prepare_commit();
 
   const WorkspacePool::Lease workspace =
       model.workspaces().borrow(feeds.front().session->options.adapter != nullptr);
+  const PassLimits limits = pass_limits(feeds);
+  workspace->stream().set_row_invariant(limits.is_deterministic);
   try {
     Pass pass;
-    for (pack(works, pass); !pass.parts.empty(); pack(works, pass)) {
-      run(pass, want_logits, sink, model, *workspace);
+    for (pack(works, limits, pass); !pass.parts.empty(); pack(works, limits, pass)) {
+      run(pass, outcome, sink, model, *workspace);
     }
   } catch (...) {
     // What was queued may still be writing to pages that are about to be given back.

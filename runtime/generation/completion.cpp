@@ -72,14 +72,19 @@ StopReason Completion::rule_that_holds(int32_t id, size_t n_new_bytes) const {
   return n == options_.max_tokens ? StopReason::length : StopReason::none;
 }
 
-bool Completion::choose(std::span<const float> logits) {
-  if (has_ended()) return false;
-  const auto n_before = static_cast<int64_t>(generation_.ids.size());
-  const bool eos_is_early = n_before < options_.min_tokens;
-  const int32_t id = sampler_.choose(
-      logits, eos_is_early ? std::span<const int32_t>(eos_ids_) : std::span<const int32_t>());
-  generation_.ids.push_back(id);
+std::span<const int32_t> Completion::forbidden() const {
+  const bool eos_is_early = static_cast<int64_t>(generation_.ids.size()) < options_.min_tokens;
+  return eos_is_early ? std::span<const int32_t>(eos_ids_) : std::span<const int32_t>();
+}
 
+SampleRule Completion::next_rule() { return sampler_.next_rule(forbidden()); }
+
+bool Completion::choose(std::span<const float> logits) {
+  return !has_ended() && take(sampler_.choose(logits, forbidden()));
+}
+
+bool Completion::take(int32_t id) {
+  generation_.ids.push_back(Sampler::checked(id));
   std::string added;
   if (stream_) {
     added = stream_->add(id);

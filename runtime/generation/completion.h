@@ -31,6 +31,11 @@ class Completion {
   /// Chooses the next token from `logits` [V] and applies the stop rules. False once it has ended.
   bool choose(std::span<const float> logits);
 
+  /// The same in two steps, for who chooses on the device: how the next token is to be chosen, good
+  /// until it is taken; and the id that was.
+  SampleRule next_rule();
+  bool take(int32_t id);
+
   bool has_ended() const { return generation_.stop_reason != StopReason::none; }
   const Generation& generation() const { return generation_; }
   const std::vector<int32_t>& ids() const { return generation_.ids; }
@@ -40,6 +45,7 @@ class Completion {
  private:
   /// Whether a stop text ends within the `n_new` last bytes of the text.
   bool completes_stop_text(size_t n_new) const;
+  std::span<const int32_t> forbidden() const;
   StopReason rule_that_holds(int32_t id, size_t n_new_bytes) const;
 
   GenerateOptions options_;

@@ -1,6 +1,5 @@
 #include "runtime/generation/sampler.h"
 
-#include <algorithm>
 #include <cmath>
 #include <string>
 
@@ -16,10 +15,6 @@ Error bad_option(const char* field, const std::string& message) {
       .field(field);
 }
 
-bool is_among(std::span<const int32_t> ids, int32_t id) {
-  return std::find(ids.begin(), ids.end(), id) != ids.end();
-}
-
 }  // namespace
 
 Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(options.seed) {
@@ -32,67 +27,23 @@ Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(opt
   }
 }
 
+SampleRule Sampler::next_rule(std::span<const int32_t> forbidden) {
+  SampleRule rule;
+  rule.temperature = options_.temperature;
+  rule.top_p = options_.top_p;
+  rule.top_k = options_.top_k;
+  if (options_.temperature > 0) rule.draw = random_.uniform();
+  rule.forbidden = forbidden;
+  return rule;
+}
+
+int32_t Sampler::checked(int32_t id) {
+  if (id < 0) throw Error(Code::internal, "no logit is finite").in("sampler");
+  return id;
+}
+
 int32_t Sampler::choose(std::span<const float> logits, std::span<const int32_t> forbidden) {
-  candidates_.clear();
-  if (options_.temperature == 0) {
-    int32_t best = -1;
-    for (size_t i = 0; i < logits.size(); ++i) {
-      const auto id = static_cast<int32_t>(i);
-      const bool better =
-          best < 0 ? std::isfinite(logits[i]) : logits[i] > logits[static_cast<size_t>(best)];
-      if (better && !is_among(forbidden, id)) best = id;
-    }
-    if (best < 0) throw Error(Code::internal, "no logit is finite").in("sampler");
-    return best;
-  }
-
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const auto id = static_cast<int32_t>(i);
-    if (std::isfinite(logits[i]) && !is_among(forbidden, id))
-      candidates_.emplace_back(logits[i], id);
-  }
-  if (candidates_.empty()) throw Error(Code::internal, "no logit is finite").in("sampler");
-
-  // Most likely first, the lower id on a tie. Without top_k and top_p the order does not matter.
-  const auto likelier = [](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first > b.first : a.second < b.second;
-  };
-  const bool cuts_k =
-      options_.top_k > 0 && options_.top_k < static_cast<int64_t>(candidates_.size());
-  if (cuts_k) {
-    const auto end = candidates_.begin() + options_.top_k;
-    std::partial_sort(candidates_.begin(), end, candidates_.end(), likelier);
-    candidates_.erase(end, candidates_.end());
-  } else if (options_.top_p < 1) {
-    std::sort(candidates_.begin(), candidates_.end(), likelier);
-  }
-
-  float highest = candidates_.front().first;
-  for (const auto& candidate : candidates_) highest = std::max(highest, candidate.first);
-  weights_.clear();
-  double total = 0;
-  for (const auto& candidate : candidates_) {
-    weights_.push_back(std::exp((static_cast<double>(candidate.first) - highest) /
-                                static_cast<double>(options_.temperature)));
-    total += weights_.back();
-  }
-
-  if (options_.top_p < 1) {
-    double kept = 0;
-    size_t n_kept = 0;
-    while (n_kept < weights_.size() && kept < static_cast<double>(options_.top_p) * total) {
-      kept += weights_[n_kept++];
-    }
-    weights_.resize(n_kept);
-    total = kept;
-  }
-
-  double left = random_.uniform() * total;
-  for (size_t i = 0; i < weights_.size(); ++i) {
-    left -= weights_[i];
-    if (left < 0) return candidates_[i].second;
-  }
-  return candidates_[weights_.size() - 1].second;  // the sum rounded to less than its parts
+  return checked(chooser_.choose(logits, next_rule(forbidden)));
 }
 
 }  // namespace okapi

@@ -1,12 +1,11 @@
 // Chooses a token from logits: greedy, or drawn with temperature, top-k and top-p. Seeded: the same
-// logits and seed give the same choices on every machine.
+// logits and seed give the same choices on every machine, here and on the device.
 #pragma once
 
 #include <cstdint>
 #include <span>
-#include <utility>
-#include <vector>
 
+#include "backends/sampling.h"
 #include "runtime/base/random.h"
 
 namespace okapi {
@@ -25,11 +24,15 @@ class Sampler {
   /// An id of `logits` [V] that is not in `forbidden`. Throws internal if no finite logit is left.
   int32_t choose(std::span<const float> logits, std::span<const int32_t> forbidden = {});
 
+  /// The same in two steps, for who chooses elsewhere (Stream::sample): the rule of the next
+  /// choice, which borrows `forbidden`, and the id that came of it.
+  SampleRule next_rule(std::span<const int32_t> forbidden = {});
+  static int32_t checked(int32_t id);
+
  private:
   SamplerOptions options_;
   Random random_;
-  std::vector<std::pair<float, int32_t>> candidates_;  // kept, so that a token allocates nothing
-  std::vector<double> weights_;
+  TokenChooser chooser_;
 };
 
 }  // namespace okapi

@@ -9,6 +9,7 @@
 #include "runtime/base/error.h"
 #include "runtime/generation/advance.h"
 #include "runtime/generation/completion.h"
+#include "runtime/generation/declared_length.h"
 #include "runtime/generation/session_state.h"
 #include "runtime/model/rotary/rope.h"
 #include "runtime/model/transformer.h"
@@ -49,13 +50,13 @@ std::shared_ptr<Session> Session::create(std::shared_ptr<const Model> model,
 }
 
 void Session::prefill(std::span<const int32_t> tokens, bool want_logits) {
-  const Feed feed{state_.get(), tokens};
+  Feed feed{state_.get(), tokens};
   if (tokens.empty()) {
     throw Error(Code::invalid_argument, "tokens: at least one is needed")
         .in("session")
         .field("tokens");
   }
-  advance({&feed, 1}, want_logits);
+  advance({&feed, 1}, want_logits ? Outcome::logits : Outcome::none);
 }
 
 void Session::advance_batch(std::span<Session* const> sessions,
@@ -70,7 +71,24 @@ void Session::advance_batch(std::span<Session* const> sessions,
     }
     feeds.push_back({sessions[i]->state_.get(), tokens[i]});
   }
-  okapi::advance(feeds, want_logits);
+  okapi::advance(feeds, want_logits ? Outcome::logits : Outcome::none);
+}
+
+void Session::advance_batch(std::span<const SessionStep> steps) {
+  std::vector<Feed> feeds;
+  std::vector<SampleRule> rules(steps.size());
+  for (size_t i = 0; i < steps.size(); ++i) {
+    Feed feed{steps[i].session->state_.get(), steps[i].tokens};
+    if (steps[i].completion != nullptr) {
+      rules[i] = steps[i].completion->next_rule();
+      feed.rule = &rules[i];
+    }
+    feeds.push_back(feed);
+  }
+  okapi::advance(feeds, Outcome::choices);
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (steps[i].completion != nullptr) steps[i].completion->take(feeds[i].chosen);
+  }
 }
 
 std::span<const float> Session::logits() const {
@@ -130,8 +148,8 @@ void Session::score(std::span<const int32_t> tokens, std::span<float> nll,
       }
     }
   };
-  const Feed feed{&state, tokens};
-  advance({&feed, 1}, /*want_logits=*/true, sink);
+  Feed feed{&state, tokens};
+  advance({&feed, 1}, Outcome::logits, sink);
 }
 
 void Session::generate(std::span<const int32_t> prompt, const GenerateOptions& options,
@@ -159,11 +177,13 @@ void Session::generate(std::span<const int32_t> prompt, const GenerateOptions& o
     expect(static_cast<int64_t>(prompt.size()) + options.max_tokens);
     if (prompt.empty()) unfeed_last_token(state);
     Feed feed{&state, prompt};
-    advance({&feed, 1}, /*want_logits=*/true);
-    while (completion.choose(state.logits)) {
-      feed.tokens = {&completion.ids().back(), 1};
-      advance({&feed, 1}, /*want_logits=*/true);
-    }
+    const auto choose_next = [&] {
+      const SampleRule rule = completion.next_rule();
+      feed.rule = &rule;
+      advance({&feed, 1}, Outcome::choices);
+      return completion.take(feed.chosen);
+    };
+    while (choose_next()) feed.tokens = {&completion.ids().back(), 1};
     state.tokens.push_back(completion.ids().back());
     state.has_logits = false;
   } catch (...) {
@@ -186,6 +206,7 @@ void Session::set_cancel(std::shared_ptr<const CancelToken> cancel) {
   state_->cancel = std::move(cancel);
 }
 
+int64_t Session::prefill_chunk() const { return state_->prefill_chunk(); }
 int64_t Session::n_tokens() const { return state_->n_tokens(); }
 std::span<const int32_t> Session::tokens() const { return state_->tokens; }
 
@@ -201,6 +222,30 @@ void Session::truncate(int64_t n_tokens) {
 
 std::shared_ptr<Session> Session::fork() const {
   auto state = std::make_unique<SessionState>(state_->fork());
+  return std::shared_ptr<Session>(new Session(std::move(state)));
+}
+
+std::shared_ptr<Session> Session::fork_prefix(int64_t n, int64_t n_in_all) const {
+  if (n < 1 || n > state_->cache.n_tokens()) {
+    throw Error(Code::out_of_range, "n: " + std::to_string(n) + " is not in [1, " +
+                                        std::to_string(state_->cache.n_tokens()) +
+                                        "], the tokens computed")
+        .in("session")
+        .field("n");
+  }
+  auto state = std::make_unique<SessionState>(state_->fork());
+  state->truncate(n);
+  state->expected_tokens = n_in_all;
+  // As a session of its own would declare it; one that is outgrown on the way has several lengths.
+  const int64_t option = state->options.rope_length;
+  const bool changes = option == kRopeLengthFollow || (option > 0 && n_in_all > option);
+  if (changes && state->depends_on_length()) return nullptr;
+  const int64_t length = okapi::declared_length(option, /*current=*/0, n, n_in_all);
+  if (length != state->declared_length()) {
+    std::shared_ptr<SequenceRotation> rotation = state->make_rotation(length);
+    if (!rotation->gives_the_same_as(*state->rotation)) return nullptr;
+    state->rotation = std::move(rotation);
+  }
   return std::shared_ptr<Session>(new Session(std::move(state)));
 }
 

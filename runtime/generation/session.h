@@ -23,8 +23,10 @@ namespace okapi {
 
 class AdapterWeights;
 class CancelToken;
+class Completion;
 class Model;
 class Rope;
+class Session;
 class SessionState;
 
 inline constexpr int64_t kRopeLengthAuto = 0;
@@ -38,7 +40,16 @@ struct SessionOptions {
   bool raw_keys = false;                  ///< cache keys unrotated, rotate them as they are read
   std::vector<double> positions;          ///< of token i, instead of i or of what the scheme says
   uint64_t seed = 0;                      ///< for schemes that draw positions
+  /// The same to the bit whatever sessions advance in the same pass. Passes are then smaller.
+  bool deterministic = false;
   std::shared_ptr<const AdapterWeights> adapter;  ///< beside the model's weights; null: none
+};
+
+/// What one session is given in a pass of several.
+struct SessionStep {
+  Session* session = nullptr;
+  std::span<const int32_t> tokens;
+  Completion* completion = nullptr;  ///< chooses what follows; null: more of the prompt will
 };
 
 /// Not for two threads at once; sessions of one model may run in parallel. After a call that threw,
@@ -59,6 +70,12 @@ class Session {
   static void advance_batch(std::span<Session* const> sessions,
                             std::span<const std::span<const int32_t>> tokens,
                             bool want_logits = true);
+
+  /// The same, and each completion takes the token that follows; logits() are then empty.
+  static void advance_batch(std::span<const SessionStep> steps);
+
+  /// Tokens of a prompt that one pass takes.
+  int64_t prefill_chunk() const;
 
   /// [V] for the next token, of the last call that fed tokens; empty when there was none or the
   /// tokens have been changed otherwise since. Valid until the next call.
@@ -87,6 +104,11 @@ class Session {
 
   /// The same tokens; cache pages are shared until one of the two writes to them.
   std::shared_ptr<Session> fork() const;
+
+  /// The first `n` tokens, of those computed, for a sequence that will hold `n_in_all`. Null where
+  /// that one is rotated by other tables, under another declared length: nothing computed here
+  /// would be good there.
+  std::shared_ptr<Session> fork_prefix(int64_t n, int64_t n_in_all) const;
 
   void save(const std::filesystem::path& path);
   /// Throws failed_precondition, naming both sides, if the file was made with another model or with

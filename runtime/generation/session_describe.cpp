@@ -21,6 +21,7 @@ Json Session::describe() const {
       {"context_length", state.options.context_length},
       {"prefill_chunk", state.prefill_chunk()},
       {"seed", state.options.seed},
+      {"deterministic", state.options.deterministic},
       {"n_tokens", state.n_tokens()},
       {"cache_bytes", cache_bytes()},
       {"adapter", state.options.adapter ? state.options.adapter->describe() : Json(nullptr)},

@@ -72,7 +72,8 @@ Json options_json(const SessionState& state) {
           {"context_length", state.options.context_length},
           {"prefill_chunk", state.options.prefill_chunk},
           {"raw_keys", state.options.raw_keys},
-          {"seed", state.options.seed}};
+          {"seed", state.options.seed},
+          {"deterministic", state.options.deterministic}};
 }
 
 std::map<std::string, std::string> metadata_of(const SessionState& state) {
@@ -166,6 +167,7 @@ class SavedSession {
     if (seed == nullptr || !seed->is_number_unsigned())
       throw damaged("options.seed", "is no number");
     options.seed = seed->get<uint64_t>();
+    options.deterministic = fields.boolean_or("deterministic", false);
     fields.finish();
     if (file_.has("positions")) {
       const ConstTensorView positions = file_.tensor("positions");

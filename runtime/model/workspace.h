@@ -25,9 +25,10 @@ enum class Buffer {
   activated,
   logits,
   nll,
-  branch
+  branch,
+  ids
 };
-inline constexpr size_t kNBuffers = 10;
+inline constexpr size_t kNBuffers = 11;
 
 class Workspace {
  public:

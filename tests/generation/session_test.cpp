@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "runtime/base/error.h"
+#include "runtime/generation/completion.h"
 #include "runtime/kv_cache/page_pool.h"
 #include "runtime/model/rotary/rope.h"
 #include "tests/support/engine.h"
@@ -48,6 +49,126 @@ std::vector<int32_t> concat(std::span<const int32_t> a, std::span<const int32_t>
   std::vector<int32_t> both(a.begin(), a.end());
   both.insert(both.end(), b.begin(), b.end());
   return both;
+}
+
+// ---- batches ------------------------------------------------------------------------------------
+
+/// What `n_sequences` sequences of different lengths predict after each of some steps taken
+/// together, deterministically: the first gets the same ids whatever stands beside it.
+std::vector<std::vector<float>> first_of(int64_t n_sequences, const ModelOptions& model_options) {
+  const auto model = Model::random(engine(), small_config(kVocab), 7, model_options);
+  SessionOptions options;
+  options.deterministic = true;
+  options.prefill_chunk = 48;
+  std::vector<std::shared_ptr<Session>> sessions;
+  std::vector<Session*> pointers;
+  std::vector<std::vector<int32_t>> prompts;
+  for (int64_t i = 0; i < n_sequences; ++i) {
+    sessions.push_back(Session::create(model, options));
+    pointers.push_back(sessions.back().get());
+    // Longer and shorter ones than a chunk, and such that end with a few tokens after one.
+    prompts.push_back(random_ids(i == 0 ? 53 : 1 + 13 * i, kVocab, 100 + i));
+  }
+  std::vector<std::vector<float>> logits;
+  std::vector<std::span<const int32_t>> tokens(prompts.begin(), prompts.end());
+  for (int32_t step = 0; step < 4; ++step) {
+    Session::advance_batch(pointers, tokens);
+    logits.emplace_back(sessions[0]->logits().begin(), sessions[0]->logits().end());
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      prompts[i] = {static_cast<int32_t>(3 + step + i)};
+      tokens[i] = prompts[i];
+    }
+  }
+  return logits;
+}
+
+// To the bit: compared with ==. Forty sequences are more than one product treats alike.
+TEST(SessionTest, DeterministicResultsDoNotDependOnTheBatch) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    ModelOptions options;
+    options.dtype = dtype;
+    const auto alone = first_of(1, options);
+    for (const int64_t n_sequences : {2, 4, 16, 40}) {
+      EXPECT_EQ(first_of(n_sequences, options), alone) << n_sequences;
+    }
+  }
+}
+
+TEST(SessionTest, StepsOfABatchChooseWhatGenerateDoes) {
+  GenerateOptions options;
+  options.temperature = 0.8F;
+  options.top_k = 20;
+  options.top_p = 0.9F;
+  options.max_tokens = 6;
+  options.ignore_eos = true;
+  std::vector<std::shared_ptr<Session>> sessions;
+  std::vector<std::vector<int32_t>> prompts;
+  std::vector<Completion> completions;
+  completions.reserve(3);
+  std::vector<SessionStep> steps;
+  for (uint64_t i = 0; i < 3; ++i) {
+    options.seed = i;
+    sessions.push_back(make_session());
+    prompts.push_back(random_ids(20 + 9 * static_cast<int64_t>(i), kVocab, i));
+    completions.emplace_back(*small_model(), options);
+    // The second one's prompt comes in two parts, and nothing is chosen in between.
+    const size_t n_first = i == 1 ? 7 : prompts[i].size();
+    steps.push_back({sessions[i].get(), std::span<const int32_t>(prompts[i]).first(n_first),
+                     i == 1 ? nullptr : &completions[i]});
+  }
+  Session::advance_batch(steps);
+  EXPECT_TRUE(completions[1].ids().empty());
+  steps[1] = {sessions[1].get(), std::span<const int32_t>(prompts[1]).subspan(7), &completions[1]};
+  while (!completions[1].has_ended()) {
+    std::vector<SessionStep> going;
+    for (size_t i = 0; i < 3; ++i) {
+      if (completions[i].has_ended()) continue;
+      if (i != 1 || !completions[1].ids().empty()) {
+        steps[i].tokens = std::span(completions[i].ids()).last(1);
+      }
+      going.push_back(steps[i]);
+    }
+    Session::advance_batch(going);
+  }
+  for (uint64_t i = 0; i < 3; ++i) {
+    options.seed = i;
+    Generation alone;
+    make_session()->generate(prompts[i], options, &alone);
+    EXPECT_EQ(completions[i].ids(), alone.ids) << i;
+  }
+}
+
+TEST(SessionTest, ForkOfAPrefixGoesOnUnderEqualTablesAlone) {
+  const std::vector<int32_t> ids = random_ids(80, kVocab, 5);
+  const auto in_all = [&](const char* rope, int64_t rope_length) {
+    SessionOptions options;
+    options.rope = small_model()->parse_rope(rope);
+    options.rope_length = rope_length;
+    const auto session = make_session(options);
+    session->expect(100);
+    session->prefill(ids);
+    return session;
+  };
+  // What the fork predicts is what a session of its own does.
+  for (const char* rope : {"plain", "yarn:scale=4", "dynamic_ntk:scale=4"}) {
+    const auto fork = in_all(rope, kRopeLengthAuto)->fork_prefix(60, 100);
+    ASSERT_NE(fork, nullptr) << rope;
+    EXPECT_EQ(fork->n_tokens(), 60);
+    const auto own = in_all(rope, kRopeLengthAuto);
+    own->truncate(60);
+    own->expect(40);
+    const std::vector<int32_t> rest = random_ids(9, kVocab, 6);
+    fork->prefill(rest);
+    own->prefill(rest);
+    EXPECT_EQ(fork->declared_length(), own->declared_length()) << rope;
+    EXPECT_LT(relative_error(fork->logits(), own->logits()), kRounding) << rope;
+  }
+  // Tables of 100 and of 120 tokens: the same, or not; at one declared length always the same.
+  EXPECT_NE(in_all("yarn:scale=4", kRopeLengthAuto)->fork_prefix(60, 120), nullptr);
+  EXPECT_EQ(in_all("dynamic_ntk:scale=4", kRopeLengthAuto)->fork_prefix(60, 120), nullptr);
+  EXPECT_NE(in_all("dynamic_ntk:scale=4", 200)->fork_prefix(60, 120), nullptr);
+  EXPECT_EQ(in_all("dynamic_ntk:scale=4", 200)->fork_prefix(60, 220), nullptr);
+  EXPECT_EQ(in_all("dynamic_ntk:scale=4", kRopeLengthFollow)->fork_prefix(60, 100), nullptr);
 }
 
 // ---- fork, truncate, lifetimes ------------------------------------------------------------------
