@@ -1,6 +1,8 @@
 #include "runtime/evaluation/evaluation.h"
 
 #include <algorithm>
+#include <deque>
+#include <future>
 #include <optional>
 #include <utility>
 
@@ -22,6 +24,14 @@ namespace {
 // that cost is spread thin enough; their caches should not fill the machine.
 constexpr size_t kUsualBatch = 16;
 constexpr uint64_t kUsualCacheBytes = uint64_t{1} << 30;
+
+// A device's own memory is there to be filled, but for what passes over the model need besides.
+constexpr size_t kUsualDeviceBatch = 32;
+constexpr uint64_t kReservedShare = 8;  // one part in so many
+
+// Prompts that are made while a device computes, a thread each: one of 16 thousand tokens takes a
+// tenth of a second.
+constexpr size_t kMadeAhead = 4;
 
 Error bad_option(const char* field, const std::string& message) {
   return Error(Code::invalid_argument, std::string(field) + ": " + message)
@@ -72,7 +82,7 @@ std::shared_ptr<Evaluation> Evaluation::create(std::shared_ptr<const BoundTask> 
 
   Run& run = evaluation->run_;
   run.identity = run_identity(*evaluation->task_, *evaluation->model_, *evaluation->options_.rope,
-                              options.rope_length, options.adapter.get());
+                              options.rope_length, options.adapter.get(), options.deterministic);
   run.info = {{"model", evaluation->model_->describe()},
               {"runtime", evaluation->model_->context()->describe()}};
   if (options.adapter) run.info["adapter"] = options.adapter->describe();
@@ -126,13 +136,32 @@ void Evaluation::run(const RunOptions& options) {
   how.rope = options_.rope;
   how.rope_length = options_.rope_length;
   how.adapter = options_.adapter;
+  how.deterministic = options_.deterministic;
+  const uint64_t free_memory = model_->context()->backend()->free_memory();
+  cache_budget_ = free_memory - free_memory / kReservedShare;
   SequenceBatch batch(model_, how, options.cancel);
+  const int64_t n_prompt_tokens_before = n_prompt_tokens_;
+  const int64_t n_shared_tokens_before = n_shared_tokens_;
+  // Where a device computes, the next prompts are made meanwhile. They are waited for, so that who
+  // is in a batch together, and with it how sums round, does not depend on time.
+  const bool has_device = free_memory > 0;
+  std::deque<std::future<PreparedItem>> coming;
   std::optional<PreparedItem> next;  // made, but without room in the batch so far
-  for (int64_t index = 0;;) {
-    if (options.cancel) options.cancel->check();
-    if (!next) {
+  int64_t index = 0;
+  const auto order = [&] {
+    while (coming.size() < (has_device ? kMadeAhead : 1)) {
       while (index < n_items_ && samples_.contains(index)) ++index;
-      if (index < n_items_) next = task_->item(index++);
+      if (index == n_items_) return;
+      coming.push_back(std::async(has_device ? std::launch::async : std::launch::deferred,
+                                  [this, i = index++] { return task_->item(i); }));
+    }
+  };
+  for (;;) {
+    if (options.cancel) options.cancel->check();
+    order();
+    if (!next && !coming.empty()) {
+      next = coming.front().get();
+      coming.pop_front();
     }
     if (next && has_room(batch, *next)) {
       batch.admit(std::move(*next));
@@ -143,6 +172,8 @@ void Evaluation::run(const RunOptions& options) {
 
     // All are in this object before the first is stored: if that fails, none is lost.
     const std::vector<Answer> answers = batch.step();
+    n_prompt_tokens_ = n_prompt_tokens_before + batch.n_prompt_tokens();
+    n_shared_tokens_ = n_shared_tokens_before + batch.n_shared_tokens();
     for (const Answer& answer : answers) keep(answer);
     if (answers.empty()) continue;
     store_unsaved();
@@ -152,9 +183,12 @@ void Evaluation::run(const RunOptions& options) {
 
 bool Evaluation::has_room(const SequenceBatch& batch, const PreparedItem& next) const {
   if (batch.is_empty()) return true;
+  const uint64_t cache_bytes = static_cast<uint64_t>(batch.n_tokens() + next.n_tokens_in_all()) *
+                               model_->kv_bytes_per_token();
+  if (cache_budget_ > 0 && cache_bytes > cache_budget_) return false;
   if (options_.batch_size > 0) return batch.size() < static_cast<size_t>(options_.batch_size);
-  const auto n_tokens = static_cast<uint64_t>(batch.n_tokens() + next.n_tokens_in_all());
-  return batch.size() < kUsualBatch && n_tokens * model_->kv_bytes_per_token() <= kUsualCacheBytes;
+  if (cache_budget_ > 0) return batch.size() < kUsualDeviceBatch;
+  return batch.size() < kUsualBatch && cache_bytes <= kUsualCacheBytes;
 }
 
 void Evaluation::keep(const Answer& answer) {
@@ -207,6 +241,8 @@ nlohmann::ordered_json Evaluation::report() const {
   report["groups"] = aggregate_groups(run_.metrics, run_.group_by, all);
   report["n_done"] = n_done();
   report["n_items"] = n_items_;
+  report["prefill"] = {{"n_prompt_tokens", n_prompt_tokens_},
+                       {"n_shared_tokens", n_shared_tokens_}};
   report["run"] = {{"sha256", run_.sha256()}, {"identity", run_.identity}, {"info", run_.info}};
   report["samples"] = std::move(rows);
   return report;
@@ -220,6 +256,7 @@ Json Evaluation::describe() const {
       {"rope", options_.rope->canonical()},
       {"rope_length", rope_length_json(options_.rope_length)},
       {"batch_size", options_.batch_size},
+      {"deterministic", options_.deterministic},
       {"results", options_.results != nullptr ? Json(options_.results->path().string()) : Json()},
       {"n_items", n_items_}};
 }

@@ -32,6 +32,7 @@ struct EvaluationOptions {
   std::shared_ptr<Results> results;  ///< null: samples are kept in this object alone
   int64_t max_samples = 0;           ///< the first so many items; 0: all
   std::shared_ptr<const AdapterWeights> adapter;  ///< beside the model's weights; null: none
+  bool deterministic = false;  ///< answers are the same to the bit at every batch size
 };
 
 struct RunOptions {
@@ -54,7 +55,8 @@ class Evaluation {
   /// finished are kept, and calling again goes on.
   void run(const RunOptions& options);
 
-  /// "metrics", "groups", "n_done", "n_items", "run", and "samples" in the order of the items.
+  /// "metrics", "groups", "n_done", "n_items", "prefill" (of what this object computed), "run", and
+  /// "samples" in the order of the items.
   nlohmann::ordered_json report() const;
   Json describe() const;
 
@@ -74,6 +76,9 @@ class Evaluation {
   std::shared_ptr<const Model> model_;
   EvaluationOptions options_;
   int64_t n_items_ = 0;
+  int64_t n_prompt_tokens_ = 0;  ///< admitted by run()
+  int64_t n_shared_tokens_ = 0;  ///< of these, read once for several items
+  uint64_t cache_budget_ = 0;    ///< bytes, on a device with memory of its own; 0: none
   Run run_;
   int64_t run_id_ = 0;  ///< in the results, if there are any
 

@@ -54,7 +54,7 @@ std::string table_sha256(const Model& model, const Rope& rope, int64_t declared_
 }
 
 Json run_identity(const BoundTask& task, const Model& model, const Rope& rope, int64_t rope_length,
-                  const AdapterWeights* adapter) {
+                  const AdapterWeights* adapter, bool deterministic) {
   const Json described = model.describe();
   Json identity = {{"model_sha256", model.sha256()},
                    {"dtype", described["dtype"]},
@@ -65,8 +65,9 @@ Json run_identity(const BoundTask& task, const Model& model, const Rope& rope, i
                    {"rope_tables_sha256", fingerprint(model, rope)},
                    {"rope_plugins", rope_plugins(rope)},
                    {"task", task.identity()}};
-  // Absent without one, so that runs stored before there were adapters are still found.
+  // Absent without, so that runs stored before there was either are still found.
   if (adapter != nullptr) identity["adapter_sha256"] = adapter->sha256();
+  if (deterministic) identity["deterministic"] = true;
   return identity;
 }
 

@@ -2,7 +2,9 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -108,6 +110,86 @@ TEST(EvaluationTest, AnswersDoNotDependOnTheBatch) {
   for (int64_t batch_size : {2, 7, 0}) {
     options.batch_size = batch_size;
     EXPECT_EQ(comparable(report_of(task, options)), alone) << batch_size;
+  }
+}
+
+/// Prompts that begin with the same document of `length` tokens and go on each with a question of
+/// its own; the second half of them about another document.
+Json questions_about_two_documents(int64_t length) {
+  Json prompts = Json::array();
+  for (uint64_t seed : {5, 6}) {
+    const auto task = savanna_task({{"length", length}, {"n_samples", 1}}, seed);
+    const std::string prompt = task->item(0).prompt;
+    const size_t question = prompt.rfind('\n', prompt.size() - 2);
+    for (const char* more : {"", "\nline a-b: REGISTER_CONTENT is <1>", "\nWhat is this", "\n\n"}) {
+      prompts.push_back({{"prompt", prompt.substr(0, question) + more + prompt.substr(question)},
+                         {"expected", task->item_json(0)["expected"]},
+                         {"length", length}});
+    }
+  }
+  return prompts;
+}
+
+TEST(EvaluationTest, PromptsThatBeginAlikeAreReadOnce) {
+  const auto task = savanna_prompts(questions_about_two_documents(300));
+  const auto page = savanna()->kv_layout().page_tokens;
+  int64_t n_prompt_tokens = 0;
+  for (int64_t i = 0; i < 8; ++i) n_prompt_tokens += task->item(i).ids.size();
+  // By how much each of a document's later questions begins like the first.
+  int64_t n_shareable = 0;
+  for (int64_t i : {1, 2, 3, 5, 6, 7}) {
+    const auto first = task->item(i / 4 * 4).ids;
+    const auto other = task->item(i).ids;
+    const auto end = std::mismatch(first.begin(), first.end(), other.begin(), other.end()).first;
+    n_shareable += (end - first.begin()) / page * page;
+  }
+  ASSERT_GT(n_shareable, n_prompt_tokens / 2);
+
+  EvaluationOptions options;
+  options.rope = savanna()->parse_rope("linear:scale=2");
+  options.deterministic = true;
+  const auto unshared = report_of(task, options);
+  EXPECT_EQ(unshared["prefill"]["n_prompt_tokens"], n_prompt_tokens);
+  EXPECT_EQ(unshared["prefill"]["n_shared_tokens"], 0);
+  options.deterministic = false;
+  for (int64_t batch_size : {1, 3, 8}) {
+    options.batch_size = batch_size;
+    const auto report = report_of(task, options);
+    EXPECT_EQ(report["prefill"]["n_prompt_tokens"], n_prompt_tokens);
+    EXPECT_GE(report["prefill"]["n_shared_tokens"], n_shareable) << batch_size;
+    EXPECT_EQ(comparable(report), comparable(unshared)) << batch_size;
+  }
+}
+
+// Each prompt is declared at a length of its own, and another table has turned the keys by another
+// angle: nothing can be shared, but where two happen to be as long.
+TEST(EvaluationTest, PromptsUnderOtherTablesAreNotShared) {
+  const Json prompts = questions_about_two_documents(600);
+  const auto task = savanna_prompts(prompts);
+  std::set<size_t> lengths;
+  for (int64_t i = 0; i < 4; ++i) lengths.insert(task->item(i).ids.size());
+  ASSERT_EQ(lengths.size(), 4);
+  EvaluationOptions options;
+  options.rope = savanna()->parse_rope("dynamic_ntk:scale=4");
+  EXPECT_EQ(report_of(task, options)["prefill"]["n_shared_tokens"], 0);
+  options.rope_length = 2000;  // one table for all
+  EXPECT_GT(report_of(task, options)["prefill"]["n_shared_tokens"].get<int64_t>(), 0);
+}
+
+// Logits are compared to the bit in tests/generation; here, answers, of prompts that begin alike.
+TEST(EvaluationTest, DeterministicAnswersAreAnotherRunAndTheSameAtEveryBatchSize) {
+  const auto task = savanna_prompts(questions_about_two_documents(300));
+  EvaluationOptions options;
+  const auto usual = report_of(task, options);
+  options.deterministic = true;
+  options.batch_size = 1;
+  const auto alone = report_of(task, options);
+  EXPECT_NE(alone["run"]["sha256"], usual["run"]["sha256"]);
+  EXPECT_EQ(alone["run"]["identity"]["deterministic"], true);
+  EXPECT_FALSE(usual["run"]["identity"].contains("deterministic"));
+  for (int64_t batch_size : {4, 16}) {
+    options.batch_size = batch_size;
+    EXPECT_EQ(comparable(report_of(task, options)), comparable(alone)) << batch_size;
   }
 }
 
