@@ -27,6 +27,7 @@ struct EvalArguments {
   uint64_t seed = 1;
   std::string results_file;
   int32_t batch_size = 0;
+  bool is_deterministic = false;
   bool is_json = false;
 };
 
@@ -84,6 +85,7 @@ int evaluate(const EvalArguments& arguments) {
   options.rope_length = arguments.rope.declared_length(OKAPI_ROPE_LENGTH_AUTO);
   options.results = results.get();
   options.batch_size = arguments.batch_size;
+  options.deterministic = arguments.is_deterministic ? 1 : 0;
   const auto evaluation =
       api::make<okapi_evaluation>(okapi_evaluation_create, task.get(), model.get(), &options);
   const bool is_complete = run_to_end(evaluation.get());
@@ -158,6 +160,8 @@ void add_eval(CLI::App& app, int* exit_code) {
                    "most sequences in flight (default: what suits)")
       ->check(CLI::PositiveNumber)
       ->type_name("N");
+  command->add_flag("--deterministic", arguments->is_deterministic,
+                    "the same answers to the bit at every batch size; slower");
   command->add_flag("--json", arguments->is_json, "the whole report, samples included");
   arguments->runtime.add_to(*command);
   command->callback([arguments, exit_code] { *exit_code = evaluate(*arguments); });

@@ -14,8 +14,8 @@ class SessionOptions(ctypes.Structure):
     """okapi_session_options. Zero is the default of every field, so that only what matters is set."""
 
     _fields_ = [
-        ("struct_size", c_uint32), ("raw_keys", c_uint8), ("reserved", c_uint8 * 3), ("rope", c_void_p),
-        ("rope_length", c_int64), ("context_length", c_int64), ("prefill_chunk", c_int64),
+        ("struct_size", c_uint32), ("raw_keys", c_uint8), ("deterministic", c_uint8), ("reserved", c_uint8 * 2),
+        ("rope", c_void_p), ("rope_length", c_int64), ("context_length", c_int64), ("prefill_chunk", c_int64),
         ("positions", c_void_p), ("n_positions", c_uint64), ("seed", c_uint64)]
 
 

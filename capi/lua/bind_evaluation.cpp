@@ -14,7 +14,7 @@ namespace okapi::lua {
 static int evaluate(lua_State* L) {
   const Options given(L, 1, "evaluate",
                       {"task", "model", "adapter", "rope", "rope_length", "results", "batch_size",
-                       "max_samples", "progress", "cancel"});
+                       "max_samples", "deterministic", "progress", "cancel"});
   given.require("task");
   given.require("model");
   const int model_slot = given.slot("model");
@@ -29,6 +29,7 @@ static int evaluate(lua_State* L) {
   options.rope_length = rope_length_option(L, given.slot("rope_length"));
   options.batch_size = static_cast<int32_t>(given.integer("batch_size").value_or(0));
   options.max_samples = given.integer("max_samples").value_or(0);
+  options.deterministic = given.boolean("deterministic", false) ? 1 : 0;
   if (const int slot = given.slot("results")) options.results = object_at<okapi_results>(L, slot);
   const Handle<okapi_evaluation> evaluation =
       api::make<okapi_evaluation>(okapi_evaluation_create, task.get(), model, &options);

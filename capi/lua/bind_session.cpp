@@ -21,7 +21,7 @@ int model_session(lua_State* L) {
   okapi_model* model = object_at<okapi_model>(L, 1);
   const Options given(L, 2, "session",
                       {"rope", "rope_length", "positions", "seed", "raw_keys", "context_length",
-                       "prefill_chunk", "adapter"});
+                       "prefill_chunk", "adapter", "deterministic"});
   okapi_session_options options = OKAPI_SESSION_OPTIONS_INIT;
   const Handle<okapi_rope> rope = rope_option(L, given.slot("rope"), model);
   options.rope = rope.get();
@@ -29,6 +29,7 @@ int model_session(lua_State* L) {
   options.adapter = adapter.get();
   options.rope_length = rope_length_option(L, given.slot("rope_length"));
   options.raw_keys = given.boolean("raw_keys", false) ? 1 : 0;
+  options.deterministic = given.boolean("deterministic", false) ? 1 : 0;
   options.context_length = given.integer("context_length").value_or(0);
   options.prefill_chunk = given.integer("prefill_chunk").value_or(0);
   options.seed = static_cast<uint64_t>(given.integer("seed").value_or(0));

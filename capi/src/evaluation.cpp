@@ -34,6 +34,8 @@ okapi::EvaluationOptions engine_options(const okapi_evaluation_options& given) {
   check_range(given.batch_size, 0, std::numeric_limits<int32_t>::max(), "options.batch_size");
   check_range(given.rope_length, OKAPI_ROPE_LENGTH_FOLLOW, kMax, "options.rope_length");
   check_range(given.max_samples, 0, kMax, "options.max_samples");
+  check_boolean(given.deterministic, "options.deterministic");
+  check_reserved(given.reserved, "options.reserved");
 
   okapi::EvaluationOptions options;
   if (given.rope != nullptr) options.rope = given.rope->rope;
@@ -42,6 +44,7 @@ okapi::EvaluationOptions engine_options(const okapi_evaluation_options& given) {
   if (given.results != nullptr) options.results = given.results->results;
   options.max_samples = given.max_samples;
   options.adapter = adapter_of(given.adapter);
+  options.deterministic = given.deterministic == 1;
   return options;
 }
 

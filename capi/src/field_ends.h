@@ -43,7 +43,7 @@ struct FieldEnds<okapi_model_options> {
                                        OKAPI_END(pair_layout), OKAPI_END(without_tokenizer),
                                        OKAPI_END(reserved),    OKAPI_END(config_file),
                                        OKAPI_END(progress),    OKAPI_END(progress_user_data),
-                                       OKAPI_END(cancel)};
+                                       OKAPI_END(cancel),      OKAPI_END(tokenizer_file)};
 };
 
 template <>
@@ -80,10 +80,10 @@ template <>
 struct FieldEnds<okapi_session_options> {
   using T = okapi_session_options;
   static constexpr uint32_t kEnds[] = {
-      OKAPI_END(struct_size),   OKAPI_END(raw_keys),    OKAPI_END(reserved),
-      OKAPI_END(rope),          OKAPI_END(rope_length), OKAPI_END(context_length),
-      OKAPI_END(prefill_chunk), OKAPI_END(positions),   OKAPI_END(n_positions),
-      OKAPI_END(seed),          OKAPI_END(adapter)};
+      OKAPI_END(struct_size),    OKAPI_END(raw_keys),      OKAPI_END(deterministic),
+      OKAPI_END(reserved),       OKAPI_END(rope),          OKAPI_END(rope_length),
+      OKAPI_END(context_length), OKAPI_END(prefill_chunk), OKAPI_END(positions),
+      OKAPI_END(n_positions),    OKAPI_END(seed),          OKAPI_END(adapter)};
 };
 
 template <>
@@ -132,8 +132,9 @@ template <>
 struct FieldEnds<okapi_evaluation_options> {
   using T = okapi_evaluation_options;
   static constexpr uint32_t kEnds[] = {
-      OKAPI_END(struct_size), OKAPI_END(batch_size),  OKAPI_END(rope),   OKAPI_END(rope_length),
-      OKAPI_END(results),     OKAPI_END(max_samples), OKAPI_END(adapter)};
+      OKAPI_END(struct_size), OKAPI_END(batch_size),    OKAPI_END(rope),
+      OKAPI_END(rope_length), OKAPI_END(results),       OKAPI_END(max_samples),
+      OKAPI_END(adapter),     OKAPI_END(deterministic), OKAPI_END(reserved)};
 };
 
 template <>

@@ -50,6 +50,7 @@ okapi::ModelOptions engine_options(const okapi_model_options& given, Progress& p
     if (*given.config_file == '\0') refuse("options.config_file", "must not be empty");
     options.config_file = given.config_file;
   }
+  if (given.tokenizer_file != nullptr) options.tokenizer_file = given.tokenizer_file;
   if (progress.is_wanted()) {
     options.progress = [&progress](int64_t done, int64_t total) { progress.report(done, total); };
   }
@@ -67,6 +68,9 @@ okapi_status okapi_model_open(okapi_runtime* runtime, const char* path,
     require(runtime, "runtime");
     require(path, "path");
     const auto given = read_struct(options, "options", "OKAPI_MODEL_OPTIONS_INIT");
+    if (given.tokenizer_file != nullptr) {
+      refuse("options.tokenizer_file", "is of models that are made; a folder brings its own");
+    }
     Progress progress("load", given.progress, given.progress_user_data);
     *model = new okapi_model(
         okapi::Model::load(runtime->context, path, engine_options(given, progress)));

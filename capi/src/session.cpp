@@ -30,6 +30,7 @@ constexpr int64_t kMaxTokens = std::numeric_limits<int64_t>::max();
 
 okapi::SessionOptions engine_options(const okapi_session_options& given) {
   check_boolean(given.raw_keys, "options.raw_keys");
+  check_boolean(given.deterministic, "options.deterministic");
   check_reserved(given.reserved, "options.reserved");
   check_range(given.rope_length, OKAPI_ROPE_LENGTH_FOLLOW, kMaxTokens, "options.rope_length");
   check_range(given.context_length, 0, kMaxTokens, "options.context_length");
@@ -42,6 +43,7 @@ okapi::SessionOptions engine_options(const okapi_session_options& given) {
   options.context_length = given.context_length;
   options.prefill_chunk = given.prefill_chunk;
   options.raw_keys = given.raw_keys == 1;
+  options.deterministic = given.deterministic == 1;
   if (given.n_positions > 0)
     options.positions.assign(given.positions, given.positions + given.n_positions);
   options.seed = given.seed;

@@ -19,16 +19,13 @@ namespace okapi {
 
 namespace {
 
-/// The folder's tokenizer; null if it has none.
 std::shared_ptr<const Tokenizer> open_tokenizer(const RuntimeContext& context,
-                                                const std::filesystem::path& folder,
+                                                const std::filesystem::path& path,
                                                 const ModelConfig& config) {
-  const std::filesystem::path path = folder / "tokenizer.model";
-  std::error_code ignored;
-  if (!std::filesystem::exists(path, ignored)) return nullptr;
   auto tokenizer = Tokenizer::open(path, context.tokenizer_directories());
   for (std::string& oddity : check_tokenizer_fits(config, *tokenizer)) {
-    context.logger().log(LogLevel::warn, "model", std::move(oddity), {{"folder", folder.string()}});
+    context.logger().log(LogLevel::warn, "model", std::move(oddity),
+                         {{"folder", path.parent_path().string()}});
   }
   return tokenizer;
 }
@@ -61,8 +58,10 @@ std::shared_ptr<Model> Model::load(std::shared_ptr<RuntimeContext> context,
     model->context_->logger().log(LogLevel::info, "model", "a key of the configuration is not used",
                                   {{"key", key}, {"folder", model->path_}});
   }
-  if (!options.without_tokenizer) {
-    model->tokenizer_ = open_tokenizer(*model->context_, folder, model->config_);
+  const std::filesystem::path tokenizer = folder / "tokenizer.model";
+  std::error_code ignored;
+  if (!options.without_tokenizer && std::filesystem::exists(tokenizer, ignored)) {
+    model->tokenizer_ = open_tokenizer(*model->context_, tokenizer, model->config_);
   }
   model->pair_layout_ = options.pair_layout.value_or(model->config_.pair_layout);
   model->hash_ = [checkpoint] { return checkpoint->sha256(); };
@@ -82,6 +81,9 @@ std::shared_ptr<Model> Model::random(std::shared_ptr<RuntimeContext> context,
   const std::shared_ptr<Model> model(new Model());
   model->context_ = std::move(context);
   model->config_ = parse_model_config(config_json, name);
+  if (!options.tokenizer_file.empty()) {
+    model->tokenizer_ = open_tokenizer(*model->context_, options.tokenizer_file, model->config_);
+  }
   model->pair_layout_ = options.pair_layout.value_or(model->config_.pair_layout);
   model->hash_ = [text = std::string(config_json), seed] {
     const std::string all = "random weights, seed " + std::to_string(seed) + "\n" + text;

@@ -37,6 +37,7 @@ struct ModelOptions {
   std::optional<PairLayout> pair_layout;  ///< reads the weights as if their pairs lay so
   bool without_tokenizer = false;
   std::string config_file = "config.json";
+  std::string tokenizer_file;  ///< of a random model; "": none
   std::function<void(int64_t bytes_done, int64_t bytes_total)> progress;
   const CancelToken* cancel = nullptr;  ///< borrowed for the call
 };
@@ -50,7 +51,8 @@ class Model : public std::enable_shared_from_this<Model> {
                                      const ModelOptions& options = {});
 
   /// Random weights of the shape a config.json text describes: normal with deviation
-  /// `initializer_range`, norms 1. The same seed gives the same weights on every machine.
+  /// `initializer_range`, norms 1. The same seed gives the same weights on every machine. Throws
+  /// invalid_argument, too, on a tokenizer that does not fit.
   static std::shared_ptr<Model> random(std::shared_ptr<RuntimeContext> context,
                                        std::string_view config_json, uint64_t seed,
                                        const ModelOptions& options = {});

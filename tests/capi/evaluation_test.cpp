@@ -110,6 +110,17 @@ TEST_F(EvaluationTest, BatchAndRopeReachTheEngine) {
   EXPECT_NE(report(scaled)["samples"][0]["output_ids"], report(plain)["samples"][0]["output_ids"]);
 }
 
+TEST_F(EvaluationTest, DeterministicReachesTheEngine) {
+  okapi_evaluation_options options = OKAPI_EVALUATION_OPTIONS_INIT;
+  options.deterministic = 1;
+  const EvaluationPtr evaluation = open(&options);
+  ASSERT_EQ(run(evaluation).status, OKAPI_OK);
+  const okapi::Json json = report(evaluation);
+  EXPECT_EQ(json["run"]["identity"]["deterministic"], true);
+  EXPECT_GT(json["prefill"]["n_prompt_tokens"].get<int64_t>(), 0);
+  EXPECT_EQ(json["prefill"]["n_shared_tokens"], 0);
+}
+
 TEST_F(EvaluationTest, ACancelledRunKeepsItsSamplesAndGoesOn) {
   const CancelPtr cancel = create<CancelPtr>(
       [](okapi_cancel** out, okapi_error** error) { return okapi_cancel_create(out, error); });
@@ -172,6 +183,8 @@ TEST_F(EvaluationTest, BadOptionsAreNamed) {
   refused([](auto& options) { options.batch_size = -1; }, "options.batch_size");
   refused([](auto& options) { options.rope_length = -2; }, "options.rope_length");
   refused([](auto& options) { options.max_samples = -1; }, "options.max_samples");
+  refused([](auto& options) { options.deterministic = 2; }, "options.deterministic");
+  refused([](auto& options) { options.reserved[6] = 1; }, "options.reserved");
 
   okapi_run_options how = OKAPI_RUN_OPTIONS_INIT;
   how.reserved[3] = 1;

@@ -34,7 +34,7 @@ FIELD(okapi_delta_options, progress_user_data, 16, 8);
 FIELD(okapi_delta_options, cancel, 24, 8);
 
 /* evaluation.h */
-SIZE(okapi_evaluation_options, 48);
+SIZE(okapi_evaluation_options, 56);
 FIELD(okapi_evaluation_options, struct_size, 0, 4);
 FIELD(okapi_evaluation_options, batch_size, 4, 4);
 FIELD(okapi_evaluation_options, rope, 8, 8);
@@ -42,6 +42,8 @@ FIELD(okapi_evaluation_options, rope_length, 16, 8);
 FIELD(okapi_evaluation_options, results, 24, 8);
 FIELD(okapi_evaluation_options, max_samples, 32, 8);
 FIELD(okapi_evaluation_options, adapter, 40, 8);
+FIELD(okapi_evaluation_options, deterministic, 48, 1);
+FIELD(okapi_evaluation_options, reserved, 49, 7);
 SIZE(okapi_run_options, 32);
 FIELD(okapi_run_options, struct_size, 0, 4);
 FIELD(okapi_run_options, reserved, 4, 4);
@@ -64,7 +66,7 @@ FIELD(okapi_log_record, fields, 40, 8);
 FIELD(okapi_log_record, n_fields, 48, 8);
 
 /* model.h */
-SIZE(okapi_model_options, 48);
+SIZE(okapi_model_options, 56);
 FIELD(okapi_model_options, struct_size, 0, 4);
 FIELD(okapi_model_options, dtype, 4, 4);
 FIELD(okapi_model_options, pair_layout, 8, 4);
@@ -74,6 +76,7 @@ FIELD(okapi_model_options, config_file, 16, 8);
 FIELD(okapi_model_options, progress, 24, 8);
 FIELD(okapi_model_options, progress_user_data, 32, 8);
 FIELD(okapi_model_options, cancel, 40, 8);
+FIELD(okapi_model_options, tokenizer_file, 48, 8);
 SIZE(okapi_model_info, 120);
 FIELD(okapi_model_info, struct_size, 0, 4);
 FIELD(okapi_model_info, dtype, 4, 4);
@@ -157,7 +160,8 @@ FIELD(okapi_measurement, kernel, 16, 64);
 SIZE(okapi_session_options, 72);
 FIELD(okapi_session_options, struct_size, 0, 4);
 FIELD(okapi_session_options, raw_keys, 4, 1);
-FIELD(okapi_session_options, reserved, 5, 3);
+FIELD(okapi_session_options, deterministic, 5, 1);
+FIELD(okapi_session_options, reserved, 6, 2);
 FIELD(okapi_session_options, rope, 8, 8);
 FIELD(okapi_session_options, rope_length, 16, 8);
 FIELD(okapi_session_options, context_length, 24, 8);
@@ -205,7 +209,7 @@ int main(void) {
   int n_wrong = 0;
   CHECK_INIT(okapi_runtime_options, OKAPI_RUNTIME_OPTIONS_INIT, device_index);
   CHECK_INIT(okapi_measurement, OKAPI_MEASUREMENT_INIT, kernel);
-  CHECK_INIT(okapi_model_options, OKAPI_MODEL_OPTIONS_INIT, cancel);
+  CHECK_INIT(okapi_model_options, OKAPI_MODEL_OPTIONS_INIT, tokenizer_file);
   CHECK_INIT(okapi_model_info, OKAPI_MODEL_INFO_INIT, tied_embeddings);
   CHECK_INIT(okapi_rope_shape, OKAPI_ROPE_SHAPE_INIT, base);
   CHECK_INIT(okapi_session_options, OKAPI_SESSION_OPTIONS_INIT, adapter);
@@ -215,7 +219,7 @@ int main(void) {
   CHECK_INIT(okapi_generate_options, OKAPI_GENERATE_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_tokens_options, OKAPI_TOKENS_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_results_options, OKAPI_RESULTS_OPTIONS_INIT, reserved);
-  CHECK_INIT(okapi_evaluation_options, OKAPI_EVALUATION_OPTIONS_INIT, adapter);
+  CHECK_INIT(okapi_evaluation_options, OKAPI_EVALUATION_OPTIONS_INIT, reserved);
   CHECK_INIT(okapi_run_options, OKAPI_RUN_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_trainer_options, OKAPI_TRAINER_OPTIONS_INIT, cancel);
   CHECK_INIT(okapi_train_options, OKAPI_TRAIN_OPTIONS_INIT, cancel);

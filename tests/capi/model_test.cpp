@@ -122,6 +122,27 @@ TEST_F(ModelTest, OptionsReachTheEngine) {
       << "another pair layout is another model";
 }
 
+TEST_F(ModelTest, RandomWeightsMayHaveATokenizer) {
+  const std::string tokenizer = (folder_.path() / "tokenizer.model").string();
+  okapi_model_options options = OKAPI_MODEL_OPTIONS_INIT;
+  options.tokenizer_file = tokenizer.c_str();
+  const std::string config = tiny_config();
+  const ModelPtr model = create<ModelPtr>([&](okapi_model** out, okapi_error** error) {
+    return okapi_model_create_random(runtime_.get(), config.c_str(), 1, &options, out, error);
+  });
+  EXPECT_EQ(info_of(model.get()).has_tokenizer, 1);
+
+  expect_refusal(try_open(folder_.path(), &options), OKAPI_INVALID_ARGUMENT,
+                 "options.tokenizer_file");
+  options.tokenizer_file = "no/such.model";
+  okapi_model* none = nullptr;
+  EXPECT_EQ(call([&](okapi_error** error) {
+              return okapi_model_create_random(runtime_.get(), config.c_str(), 1, &options, &none,
+                                               error);
+            }).status,
+            OKAPI_NOT_FOUND);
+}
+
 TEST_F(ModelTest, AnotherConfigurationFileMayBeNamed) {
   std::filesystem::rename(folder_.path() / "config.json", folder_.path() / "other.json");
   EXPECT_EQ(try_open(folder_.path()).status, OKAPI_NOT_FOUND);

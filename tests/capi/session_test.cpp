@@ -472,6 +472,13 @@ TEST_F(SessionTest, OptionsReachTheEngine) {
   options.raw_keys = 1;
   options.prefill_chunk = 2;
   EXPECT_LT(distance(prefill(make_session(model_.get(), &options).get(), ids), linear), kRounding);
+  options.deterministic = 1;
+  const SessionPtr deterministic = make_session(model_.get(), &options);
+  EXPECT_LT(distance(prefill(deterministic.get(), ids), linear), kRounding);
+  EXPECT_EQ(json_of([&](char* buffer, size_t capacity, size_t* needed, okapi_error** error) {
+              return okapi_session_describe(deterministic.get(), buffer, capacity, needed, error);
+            })["deterministic"],
+            true);
 
   // Positions a quarter as far apart are linear with scale 4.
   options = OKAPI_SESSION_OPTIONS_INIT;
@@ -491,6 +498,7 @@ TEST_F(SessionTest, BadOptionsAreNamed) {
     expect_refusal(try_create(options), OKAPI_INVALID_ARGUMENT, field);
   };
   refused([](auto& options) { options.raw_keys = 2; }, "options.raw_keys");
+  refused([](auto& options) { options.deterministic = 2; }, "options.deterministic");
   refused([](auto& options) { options.reserved[1] = 9; }, "options.reserved");
   refused([](auto& options) { options.rope_length = -2; }, "options.rope_length");
   refused([](auto& options) { options.context_length = -1; }, "options.context_length");

@@ -23,6 +23,13 @@ def read_golden(name):
 
 
 class EvalTest(CommandTest):
+    def test_deterministic_answers_do_not_depend_on_the_batch(self):
+        def samples(*options):
+            report = self.json_of(*MADE, "--length", 200, "--samples", 5, "--deterministic", "--json", *options)
+            self.assertTrue(report["run"]["identity"]["deterministic"])
+            return [sample["output_ids"] for sample in report["samples"]]
+        self.assertEqual(samples("--batch", 1), samples("--batch", 4))
+
     def test_given_prompts_get_the_tokens_of_transformers(self):
         prompts, answers = read_golden("prompts.json"), read_golden("answers.base.json")
         chosen = []

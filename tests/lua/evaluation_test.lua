@@ -38,6 +38,7 @@ t.test("a task without a model waits for one", function()
   t.fails("has no model yet", task.item, task, 1)
   t.equal(task:bind(model):count(), 2)
   t.equal(okapi.evaluate({ task = task, model = model }).n_done, 2)
+  t.equal(okapi.evaluate({ task = task, model = model, deterministic = true }).run.identity.deterministic, true)
 end)
 
 t.test("floats that are whole serve as integers", function()

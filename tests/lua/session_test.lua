@@ -83,6 +83,23 @@ t.test("a batch gives what each gives alone", function()
   t.fails("as many lists of tokens as sessions", okapi.advance, { a, b }, { ids })
 end)
 
+t.test("deterministic sessions get the same to the bit in any batch", function()
+  local short = table.move(ids, 1, 10, 1, {})
+  local function in_batch(n_others)
+    local sessions, tokens = { model:session { deterministic = true } }, { ids }
+    for i = 1, n_others do sessions[i + 1], tokens[i + 1] = model:session { deterministic = true }, short end
+    okapi.advance(sessions, tokens)
+    for i = 1, n_others + 1 do tokens[i] = { 20 + i } end
+    return okapi.advance(sessions, tokens)[1]
+  end
+  t.equal(model:session({ deterministic = true }):describe().deterministic, true)
+  local alone = in_batch(0)
+  for _, n_others in ipairs { 1, 3, 15 } do
+    local logits = in_batch(n_others)
+    for i = 1, #alone do assert(logits[i] == alone[i], "logit " .. i .. " beside " .. n_others .. " others") end
+  end
+end)
+
 t.test("positions may be a table or an array", function()
   local positions = {}
   for i = 1, #ids do positions[i] = (i - 1) * 1.5 end

@@ -32,10 +32,16 @@ typedef struct okapi_evaluation_options {
   okapi_results* results;        ///< where samples are kept; NULL: only in this object
   int64_t max_samples;           ///< the first so many items; 0: all
   const okapi_adapter* adapter;  ///< beside the model's weights, opened for this model; NULL: none
+  /// 1: answers are the same to the bit at every batch size. Prompts then have passes of their own
+  /// and share no beginnings.
+  uint8_t deterministic;
+  uint8_t reserved[7];
 } okapi_evaluation_options;
 
-#define OKAPI_EVALUATION_OPTIONS_INIT \
-  { OKAPI_STRUCT_SIZE(okapi_evaluation_options, adapter), 0, NULL, 0, NULL, 0, NULL }
+#define OKAPI_EVALUATION_OPTIONS_INIT                                                          \
+  {                                                                                            \
+    OKAPI_STRUCT_SIZE(okapi_evaluation_options, reserved), 0, NULL, 0, NULL, 0, NULL, 0, { 0 } \
+  }
 
 /// Plans an evaluation. If the results hold samples of the very same one (model, adapter, scheme,
 /// task, parameters, seed, plugin versions, dtype, backend), those are taken over and not computed
@@ -87,8 +93,9 @@ OKAPI_API okapi_status okapi_evaluation_run(okapi_evaluation* evaluation,
 
 /// Result so far as a JSON object: "metrics" (name, value, low, high, n: Wilson 95 % interval for
 /// proportions), "groups" by length and depth, "samples" in item order (output_ids, output, parsed,
-/// the task's metrics such as correct, attributes), "run" (all that identifies it), n_done and
-/// n_items.
+/// the task's metrics such as correct, attributes), "run" (all that identifies it), "prefill" (of
+/// what this object computed: n_prompt_tokens, and n_shared_tokens, those of them that were read
+/// once for several items that begin alike), n_done and n_items.
 ///
 /// @note [session]
 /// @since 0.1

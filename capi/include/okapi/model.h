@@ -36,10 +36,15 @@ typedef struct okapi_model_options {
   okapi_progress_callback progress;  ///< bytes read; may be NULL
   void* progress_user_data;
   okapi_cancel* cancel;  ///< may be NULL; borrowed for the call
+  /// UTF-8: a tokenizer.model for a model that is made (okapi_model_create_random); NULL: none
+  const char* tokenizer_file;
 } okapi_model_options;
 
-#define OKAPI_MODEL_OPTIONS_INIT \
-  { OKAPI_STRUCT_SIZE(okapi_model_options, cancel), 0, 0, 0, {0, 0, 0}, NULL, NULL, NULL, NULL }
+#define OKAPI_MODEL_OPTIONS_INIT                                                                  \
+  {                                                                                               \
+    OKAPI_STRUCT_SIZE(okapi_model_options, tokenizer_file), 0, 0, 0, {0, 0, 0}, NULL, NULL, NULL, \
+        NULL, NULL                                                                                \
+  }
 
 /// Loads a Hugging Face folder: config.json, safetensors in one file or sharded, tokenizer.model.
 ///
@@ -63,8 +68,10 @@ OKAPI_API okapi_status okapi_model_open(okapi_runtime* runtime, const char* path
 /// @param seed         the same seed gives the same weights on every machine: normal with deviation
 ///                     `initializer_range` (0.02 if absent), norms 1
 /// @param options      borrowed for the call; NULL for defaults
-/// @param[out] model   owned by the caller; has no tokenizer
-/// @return as okapi_model_open()
+/// @param[out] model   owned by the caller; has the tokenizer of `tokenizer_file`, if any
+/// @return as okapi_model_open(); OKAPI_INVALID_ARGUMENT also if the tokenizer has more ids than
+/// the
+///         model
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_model_create_random(okapi_runtime* runtime, const char* config_json,

@@ -35,7 +35,11 @@ typedef struct okapi_session okapi_session;
 typedef struct okapi_session_options {
   uint32_t struct_size;
   uint8_t raw_keys;  ///< 1: cache keys unrotated and rotate them as they are read
-  uint8_t reserved[3];
+  /// 1: results are the same to the bit whatever sessions advance in the same batch. A prompt then
+  /// has passes of its own, and those of single tokens take as many sessions as one product treats
+  /// alike.
+  uint8_t deterministic;
+  uint8_t reserved[2];
   const okapi_rope* rope;  ///< NULL: what the model's configuration says
   int64_t rope_length;     ///< declared length in tokens, or OKAPI_ROPE_LENGTH_*
   int64_t context_length;  ///< most tokens the session may hold; 0: as memory allows
@@ -50,7 +54,7 @@ typedef struct okapi_session_options {
 
 #define OKAPI_SESSION_OPTIONS_INIT                                                              \
   {                                                                                             \
-    OKAPI_STRUCT_SIZE(okapi_session_options, adapter), 0, {0, 0, 0}, NULL, 0, 0, 0, NULL, 0, 0, \
+    OKAPI_STRUCT_SIZE(okapi_session_options, adapter), 0, 0, {0, 0}, NULL, 0, 0, 0, NULL, 0, 0, \
         NULL                                                                                    \
   }
 
