@@ -2,6 +2,7 @@
 // the same run.
 #include <fmt/format.h>
 
+#include "capi/cli/bench_job.h"
 #include "capi/cli/bench_measure.h"
 #include "capi/cli/bench_shapes.h"
 #include "capi/cli/bench_training.h"
@@ -26,6 +27,8 @@ struct BenchArguments {
   std::vector<int64_t> product = {512, 4096, 4096};
   int64_t batch = 0;
   int64_t batch_depth = 4096;
+  JobSize job;
+  std::string tokenizer_file;
   uint64_t seed = 1;
   bool is_json = false;
 
@@ -43,6 +46,7 @@ Handle<okapi_model> open_model(const BenchArguments& arguments, okapi_runtime* r
   okapi_model_options options = OKAPI_MODEL_OPTIONS_INIT;
   options.dtype = dtype == "bf16" ? OKAPI_DTYPE_BF16 : OKAPI_DTYPE_F32;
   options.cancel = interrupt().token;
+  if (!arguments.tokenizer_file.empty()) options.tokenizer_file = arguments.tokenizer_file.c_str();
   return api::make<okapi_model>(okapi_model_create_random, runtime,
                                 bench_config(arguments.shape).c_str(), arguments.seed, &options);
 }
@@ -62,6 +66,9 @@ Json bench_dtype(const BenchArguments& arguments, okapi_runtime* runtime,
   result["depths"] = run.measure_depths(arguments.depths, bandwidth);
   if (arguments.batch > 0) {
     result["batch"] = run.measure_batch(arguments.batch, arguments.batch_depth, bandwidth);
+  }
+  if (arguments.job.n_prompts > 0) {
+    result["job"] = measure_job(runtime, model.get(), arguments.job, arguments.seed);
   }
   return result;
 }
@@ -112,11 +119,26 @@ void print_depths(const Json& depths) {
   print_line(format_table(rows));
 }
 
+void print_job(const Json& job) {
+  const double shared = job.at("n_shared_tokens").get<double>();
+  print_line(fmt::format(
+      "  job: {} prompts of {}, {} new tokens: {:.1f} s ({:.1f} % of the prompts' tokens shared); "
+      "deterministic {:.2f} times as long; without a cache {:.1f} s a prompt, {:.1f} times as long",
+      job.at("n_prompts").get<int64_t>(), job.at("length").get<int64_t>(),
+      job.at("n_new_tokens").get<int64_t>(), job.at("seconds").get<double>(),
+      100 * shared / job.at("n_prompt_tokens").get<double>(),
+      job.at("deterministic").at("seconds").get<double>() /
+          job.at("deterministic").at("seconds_otherwise").get<double>(),
+      job.at("without_cache_seconds_per_prompt").get<double>(),
+      job.at("times_faster").get<double>()));
+}
+
 void print_further(const Json& result) {
   if (result.contains("prefills")) {
     for (const Json& prefill : result.at("prefills")) print_prefill(prefill);
   }
   print_depths(result.at("depths"));
+  if (result.contains("job")) print_job(result.at("job"));
   if (!result.contains("batch")) return;
   const Json& batch = result.at("batch");
   print_line(fmt::format("  {} at depth {}: {:.1f} tokens/s, {:.1f} % of the bandwidth",
@@ -229,6 +251,27 @@ void add_bench(CLI::App& app, int* exit_code) {
       ->add_option("--batch-depth", arguments->batch_depth, "tokens that each of them has cached")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  CLI::Option* job =
+      command
+          ->add_option("--job", arguments->job.n_prompts,
+                       "also evaluate so many prompts of the lines task, some of them also "
+                       "deterministically,\nand one without a cache")
+          ->check(CLI::PositiveNumber)
+          ->type_name("N");
+  command->add_option("--job-length", arguments->job.length, "tokens of each prompt")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->needs(job);
+  command->add_option("--job-tokens", arguments->job.n_new, "tokens generated for each")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str()
+      ->needs(job);
+  command
+      ->add_option("--tokenizer", arguments->tokenizer_file,
+                   "tokenizer.model beside random weights, for --job")
+      ->type_name("FILE")
+      ->needs(job)
+      ->excludes("--model");
   command->add_option("--seed", arguments->seed, "of weights and tokens")->capture_default_str();
   CLI::Option* training =
       command
@@ -237,7 +280,7 @@ void add_bench(CLI::App& app, int* exit_code) {
               "steps of this configuration of okapi train, which neither evaluate nor save")
           ->type_name("FILE");
   for (const char* other : {"--shape", "--model", "--dtype", "--tokens", "--depths", "--prefills",
-                            "--batch", "--batch-depth", "--seed"}) {
+                            "--batch", "--batch-depth", "--job", "--seed"}) {
     training->excludes(command->get_option(other));
   }
   command->add_flag("--json", arguments->is_json, "as JSON");

@@ -1,7 +1,6 @@
 #include "capi/cli/bench_measure.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <limits>
@@ -19,22 +18,20 @@ using Json = nlohmann::ordered_json;
 
 constexpr int64_t kDecodedTokens = 16;  // per round
 
-template <class Body>
-double seconds_of(Body&& body) {
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 void prefill(okapi_session* session, const int32_t* tokens, int64_t n_tokens) {
   const float* logits = nullptr;
   api::call(okapi_session_prefill, session, tokens, n_tokens, &logits);
 }
 
-// The mean of a few tokens, the first left out: it pays for what is set up once.
+// What a backend sets up once is paid for by the first tokens, which are left out.
+constexpr int64_t kFirstTokens = 2;
+
+// The mean of a few tokens.
 double seconds_per_decode(okapi_session* session) {
   const float* logits = nullptr;
-  api::call(okapi_session_decode, session, 1, &logits);
+  for (int64_t i = 0; i < kFirstTokens; ++i) {
+    api::call(okapi_session_decode, session, 1, &logits);
+  }
   const double seconds = seconds_of([&] {
     for (int64_t i = 0; i < kDecodedTokens; ++i)
       api::call(okapi_session_decode, session, 1, &logits);
@@ -125,7 +122,7 @@ Json BenchRun::measure_rates(int64_t n_tokens, int64_t n_rounds) {
     }
     api::call(okapi_runtime_measure_bandwidth, runtime_, uint64_t{0}, &bandwidth);
     best_bandwidth = std::max(best_bandwidth, bandwidth.value);
-    const auto session = open_session(kDecodedTokens + 2);
+    const auto session = open_session(kDecodedTokens + kFirstTokens + 1);
     prefill(session.get(), tokens.data(), 1);
     best_decode = std::min(best_decode, seconds_per_decode(session.get()));
   }
@@ -180,7 +177,7 @@ Json BenchRun::measure_batch(int64_t n_sessions, int64_t depth, double bandwidth
   std::vector<okapi_session*> pointers;
   for (size_t i = 0; i < n; ++i) {
     note("batch: session " + std::to_string(i + 1));
-    sessions.push_back(open_session(depth + kDecodedTokens + 3));
+    sessions.push_back(open_session(depth + kDecodedTokens + kFirstTokens + 1));
     pointers.push_back(sessions.back().get());
     if (depth > 0) prefill(pointers.back(), tokens.data(), depth);
   }
@@ -192,8 +189,7 @@ Json BenchRun::measure_batch(int64_t n_sessions, int64_t depth, double bandwidth
     api::call(okapi_session_advance_batch, pointers.data(), static_cast<uint64_t>(n), fed.data(),
               counts.data(), logits.data());
   };
-  step();
-  step();  // the first pay for what is set up once
+  for (int64_t i = 0; i < kFirstTokens; ++i) step();
   const double seconds = seconds_of([&] {
                            for (int64_t i = 0; i < kDecodedTokens; ++i) step();
                          }) /
@@ -213,7 +209,8 @@ Json BenchRun::measure_depths(const std::vector<int64_t>& depths, double bandwid
     throw api::invalid("depths must ascend", "depths");
 
   const std::vector<int32_t> tokens = random_tokens(depths.back() + 1);
-  const auto session = open_session(depths.back() + kDecodedTokens + 2);
+  const auto session =
+      open_session(std::max<int64_t>(depths.back(), 1) + kDecodedTokens + kFirstTokens);
   for (const int64_t depth : depths) {
     note("depth " + std::to_string(depth));
     const int64_t held = okapi_session_n_tokens(session.get());

@@ -1,6 +1,7 @@
 // What `okapi bench` measures on one model.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -20,6 +21,13 @@ struct ProductSize {
 
 /// Where a measurement stands, on a terminal; "" clears it.
 void note(const std::string& what);
+
+template <class Body>
+double seconds_of(Body&& body) {
+  const auto start = std::chrono::steady_clock::now();
+  body();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 class BenchRun {
  public:

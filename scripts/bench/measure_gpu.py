@@ -27,19 +27,76 @@ SHAPES = {
         intermediate_size=13824, vocab_size=32000)),
 }
 DECODED_TOKENS = 16  # as okapi bench has it
+JOB = dict(shape="llama2-13b", prompts=50, length=16384, tokens=35)  # as Giraffe and LongChat asked
+TOKENIZER = "models/savanna-5m/tokenizer.model"  # any will do: ids decide no speed
 
 
-def okapi_figures(okapi, shape, rounds):
+def okapi_figures(okapi, shape, rounds, with_job):
     plan = SHAPES[shape]
     command = [okapi, "bench", "--backend", "cuda", "--dtype", "bf16", "--shape", shape, "--rounds", str(rounds),
                "--tokens", "2048", "--product", "8192", "8192", "8192", "--json",
                "--prefills", *map(str, plan["prefills"]), "--depths", *map(str, plan["depths"])]
     if plan["batch"]:
         command += ["--batch", str(plan["batch"][0]), "--batch-depth", str(plan["batch"][1])]
+    if with_job:
+        command += ["--job", str(JOB["prompts"]), "--job-length", str(JOB["length"]), "--job-tokens", str(JOB["tokens"]),
+                    "--tokenizer", TOKENIZER]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
 
 
-def transformers_figures(shape, rounds):
+def transformers_model(torch, transformers, shape, longest):
+    """Random weights on the device."""
+    config = transformers.LlamaConfig(**SHAPES[shape]["config"], max_position_embeddings=longest,
+                                      tie_word_embeddings=False, attn_implementation="sdpa")
+    torch.set_default_dtype(torch.bfloat16)
+    model = transformers.LlamaForCausalLM(config).eval()
+    torch.set_default_dtype(torch.float32)
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            parameter.normal_(0, 0.02)
+    return model
+
+
+def seconds_of(torch, body):
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    body()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def transformers_job(torch, transformers, model):
+    """Seconds of one prompt of the job, with its cache: the mean of two."""
+    def answer():
+        cache = transformers.DynamicCache()
+        ids = torch.randint(0, model.config.vocab_size, (1, JOB["length"]))
+        for _ in range(JOB["tokens"]):
+            logits = model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
+            ids = logits[:, -1].argmax(-1, keepdim=True)
+            ids.item()  # as generate() looks at each token for the end
+    return seconds_of(torch, lambda: [answer(), answer()]) / 2
+
+
+def job_text(job, other):
+    n = job["n_prompts"]
+    alone = job["without_cache_seconds_per_prompt"]
+    compared = job["deterministic"]
+    text = f"""
+## The published job
+
+{n} prompts of the lines task of {job['length']} tokens, {JOB['tokens']} new tokens each, {JOB['shape']}, bf16, as one evaluation:
+{job['seconds']:.1f} s. Reading the whole prompt again for every token: {alone * n:,.0f} s ({alone:.1f} s measured on one prompt),
+{job['times_faster']:.1f} times as long.
+"""
+    if other:
+        text += f"""transformers with its cache, one prompt after the other: {other * n:,.0f} s ({other:.2f} s a prompt, the mean of two),
+{other * n / job['seconds']:.1f} times as long.
+"""
+    return text + f"""Deterministic, {compared['n_prompts']} of the prompts: {compared['seconds']:.1f} s instead of {compared['seconds_otherwise']:.1f} s.
+"""
+
+
+def transformers_figures(shape, rounds, with_job):
     """Tokens per second by prefill length and by decode depth; nothing where it is not installed."""
     try:
         import torch
@@ -47,29 +104,16 @@ def transformers_figures(shape, rounds):
     except ImportError:
         return None
     plan = SHAPES[shape]
-    longest = max(plan["prefills"] + plan["depths"]) + DECODED_TOKENS + 4
-    config = transformers.LlamaConfig(**plan["config"], max_position_embeddings=longest, tie_word_embeddings=False,
-                                      attn_implementation="sdpa")
+    longest = max(plan["prefills"] + plan["depths"] + [JOB["length"]]) + JOB["tokens"]
     with torch.device("cuda"), torch.inference_mode():
-        torch.set_default_dtype(torch.bfloat16)
-        model = transformers.LlamaForCausalLM(config).eval()
-        torch.set_default_dtype(torch.float32)
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(0, 0.02)
-
-        def seconds_of(body):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            body()
-            torch.cuda.synchronize()
-            return time.perf_counter() - start
-
+        model = transformers_model(torch, transformers, shape, longest)
+        config = model.config
         figures = {"versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
                    "prefill": {}, "decode": {}}
         for length in plan["prefills"]:
             ids = torch.randint(0, config.vocab_size, (1, length))
-            best = min(seconds_of(lambda: model(ids, use_cache=True, logits_to_keep=1)) for _ in range(rounds + 1))
+            best = min(seconds_of(torch, lambda: model(ids, use_cache=True, logits_to_keep=1))
+                       for _ in range(rounds + 1))
             figures["prefill"][length] = length / best
         for depth in plan["depths"]:
             ids = torch.randint(0, config.vocab_size, (1, depth))
@@ -77,7 +121,11 @@ def transformers_figures(shape, rounds):
             model(ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
             step = lambda: model(ids[:, :1], past_key_values=cache, use_cache=True, logits_to_keep=1)
             step(), step()
-            figures["decode"][depth] = DECODED_TOKENS / seconds_of(lambda: [step() for _ in range(DECODED_TOKENS)])
+            seconds = seconds_of(torch, lambda: [step() for _ in range(DECODED_TOKENS)])
+            figures["decode"][depth] = DECODED_TOKENS / seconds
+            del cache
+        if with_job:
+            figures["job"] = transformers_job(torch, transformers, model)
         del model
     torch.cuda.empty_cache()
     return figures
@@ -114,17 +162,21 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="the smallest shape only")
     parser.add_argument("--without-transformers", action="store_true")
+    parser.add_argument("--without-job", action="store_true", help="leave out the job of 50 prompts")
     arguments = parser.parse_args()
     shapes = list(SHAPES)[:1] if arguments.quick else arguments.shapes
-
+    job = ""
     rows = []
     ceilings = []
     about = {}
     versions = "transformers not installed"
     for shape in shapes:
         print(f"measure_gpu: {shape}", file=sys.stderr, flush=True)
-        about = okapi_figures(arguments.okapi, shape, arguments.rounds)
-        other = None if arguments.without_transformers else transformers_figures(shape, arguments.rounds)
+        with_job = shape == JOB["shape"] and not arguments.without_job
+        about = okapi_figures(arguments.okapi, shape, arguments.rounds, with_job)
+        other = None if arguments.without_transformers else transformers_figures(shape, arguments.rounds, with_job)
+        if with_job:
+            job = job_text(about["results"][0]["job"], other and other.get("job"))
         if other:
             versions = other["versions"]
         found = about["results"][0]["ceilings"]
@@ -142,7 +194,7 @@ run: {'; '.join(ceilings)}. Written by `scripts/gpu-check`.
 
 | shape | what | okapi | of the ceiling | transformers | ratio |
 |---|---|---|---|---|---|
-""" + "\n".join(rows) + "\n"
+""" + "\n".join(rows) + "\n" + job
     with open(arguments.out, "w", encoding="utf-8") as file:
         file.write(text)
     print(text)

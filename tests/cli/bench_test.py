@@ -23,6 +23,21 @@ class BenchTest(CommandTest):
         self.assertEqual([row["depth"] for row in result["depths"]], [0, 100])
         self.assertGreater(result["depths"][1]["cache_bytes"], 0)
 
+    def test_a_job_counts_what_it_did(self):
+        report = self.json_of("bench", "--model", MODEL, "--dtype", "f32", "--tokens", 8, "--rounds", 1, "--depths", 0,
+                              "--threads", 1, "--job", 3, "--job-length", 700, "--job-tokens", 5, "--json")
+        job = report["results"][0]["job"]
+        self.assertEqual(job["n_new_tokens"], 3 * 5)  # whatever they are, the end of the text included
+        self.assertLessEqual(job["n_prompt_tokens"], 3 * 700)
+        self.assertGreater(job["n_prompt_tokens"], 3 * 600)
+        self.assertGreater(job["n_shared_tokens"], 0)  # the preamble
+        self.assertAlmostEqual(job["times_faster"], 3 * job["without_cache_seconds_per_prompt"] / job["seconds"])
+        self.assertEqual(job["deterministic"]["n_prompts"], 1)
+        self.assertGreater(job["deterministic"]["seconds"], 0)
+        self.assertIn("job: 3 prompts", self.succeeds(
+            "bench", "--shape", "smollm2-135m", "--tokenizer", f"{MODEL}/tokenizer.model", "--dtype", "bf16", "--tokens",
+            2, "--rounds", 1, "--depths", 0, "--job", 3, "--job-length", 300, "--job-tokens", 1))
+
     def test_training_against_the_plan(self):
         config = self.path("train.yaml", f"""
 model: {MODEL}
@@ -54,6 +69,8 @@ data: {{dataset: lines, params: {{training: true, style: compact, length: 64}}, 
         self.fails(2, "--model", "bench", "--shape", "smollm2-135m", "--model", MODEL)
         self.fails(2, "--model", "bench", "--model", MODEL, "--training", "train.yaml")
         self.fails(2, "--seed", "bench", "--seed", 2, "--training", "train.yaml")
+        self.fails(2, "--job", "bench", "--job-length", 100)
+        self.fails(2, "--model", "bench", "--model", MODEL, "--job", 1, "--tokenizer", "tokenizer.model")
         self.fails(1, "no/such.yaml", "bench", "--training", "no/such.yaml")
         self.fails(1, "ascend", "bench", "--model", MODEL, "--dtype", "f32", "--tokens", 8, "--rounds", 1,
                    "--depths", 9, 0)
