@@ -196,13 +196,13 @@ void Queue::run_list() {
     config.blockDim = {launch.block[0], launch.block[1], launch.block[2]};
     config.dynamicSmemBytes = launch.shared_bytes;
     config.stream = stream_;
-    // A kernel of a decode step may start while the one before it drains: all of ours wait for it
-    // themselves before they touch what it wrote (device.cuh).
+    // A kernel may start while the one before it drains: all of ours wait for it themselves before
+    // they touch what it wrote (device.cuh).
     cudaLaunchAttribute overlap = {};
     overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     overlap.val.programmaticStreamSerializationAllowed = 1;
     config.attrs = &overlap;
-    config.numAttrs = collecting_ ? 1 : 0;
+    config.numAttrs = 1;
     const cudaError_t status = cudaLaunchKernelExC(&config, launch.kernel, arguments.data());
     if (status != cudaSuccess) {
       list_.clear();
