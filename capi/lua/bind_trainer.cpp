@@ -114,8 +114,23 @@ static void run(lua_State* L, okapi_trainer* trainer, int64_t to_step, const Opt
   long_call.run([&] { api::call(okapi_trainer_run, trainer, to_step, &options); });
 }
 
-static void export_to(okapi_trainer* trainer, const std::string& folder, bool is_merged) {
-  api::call(okapi_trainer_export, trainer, folder.c_str(), static_cast<uint8_t>(is_merged ? 1 : 0));
+// Lets the option `cancel`, and Ctrl-C, reach calls that take no cancel token of their own.
+template <class Call>
+static void cancellable(lua_State* L, okapi_trainer* trainer, const Options& given, Call&& call) {
+  const LongCall long_call(L, 0, cancel_option(L, given.slot("cancel")));
+  struct Lent {
+    okapi_trainer* trainer;
+    ~Lent() { okapi_trainer_set_cancel(trainer, nullptr, nullptr); }
+  } const lent{trainer};
+  api::call(okapi_trainer_set_cancel, trainer, long_call.cancel());
+  call();
+}
+
+static void export_to(lua_State* L, okapi_trainer* trainer, const std::string& folder,
+                      const Options& given) {
+  const uint8_t is_merged = given.boolean("merged", false) ? 1 : 0;
+  cancellable(L, trainer, given,
+              [&] { api::call(okapi_trainer_export, trainer, folder.c_str(), is_merged); });
 }
 
 static Json metrics_of(const okapi_trainer* trainer) {
@@ -143,14 +158,13 @@ static int train(lua_State* L) {
   const std::string config = take_configuration(L, "train", kTrainOptions);
   const Options given(L, -1, "train", kTrainOptions);
   const std::optional<std::string> folder = given.text("export");
-  const bool is_merged = given.boolean("merged", false);
   if (given.has("merged") && !folder) {
     throw api::invalid("train: merged says how to export, but export is missing", "merged");
   }
   okapi_runtime* runtime = push_runtime_option(L, given);
   const Handle<okapi_trainer> trainer = open(L, runtime, config, given);
   run(L, trainer.get(), -1, given);
-  if (folder) export_to(trainer.get(), *folder, is_merged);
+  if (folder) export_to(L, trainer.get(), *folder, given);
   push_json(L, summary_of(trainer.get()));
   return 1;
 }
@@ -178,8 +192,11 @@ static int plan(lua_State* L) {
 // `for step in trainer.step, trainer do ... end` is a run.
 static int trainer_step(lua_State* L) {
   okapi_trainer* trainer = object_at<okapi_trainer>(L, 1);
+  // No options: a generic for passes what the last call returned as the second argument.
+  lua_settop(L, 1);
+  const Options none(L, 2, "step", {});
   try {
-    api::call(okapi_trainer_step, trainer);
+    cancellable(L, trainer, none, [&] { api::call(okapi_trainer_step, trainer); });
   } catch (const Failure& failure) {
     if (failure.code() != OKAPI_OUT_OF_RANGE) throw;
     const Json description = description_of(trainer);
@@ -204,9 +221,11 @@ static int trainer_run(lua_State* L) {
   return 1;
 }
 
+// trainer:evaluate([{cancel=}]) -> what it measured
 static int trainer_evaluate(lua_State* L) {
   okapi_trainer* trainer = object_at<okapi_trainer>(L, 1);
-  api::call(okapi_trainer_evaluate, trainer);
+  const Options given(L, 2, "evaluate", {"cancel"});
+  cancellable(L, trainer, given, [&] { api::call(okapi_trainer_evaluate, trainer); });
   push_json(L, metrics_of(trainer).at("evaluation"));
   return 1;
 }
@@ -224,12 +243,12 @@ static int trainer_metrics(lua_State* L) {
   return 1;
 }
 
-// trainer:export(folder [, {merged=}])
+// trainer:export(folder [, {merged=, cancel=}])
 static int trainer_export(lua_State* L) {
   okapi_trainer* trainer = object_at<okapi_trainer>(L, 1);
   const std::string folder = text_at(L, 2, "folder");
-  const Options given(L, 3, "export", {"merged"});
-  export_to(trainer, folder, given.boolean("merged", false));
+  const Options given(L, 3, "export", {"merged", "cancel"});
+  export_to(L, trainer, folder, given);
   return 0;
 }
 

@@ -84,12 +84,8 @@ class Listening {
            {{"step", trainer.steps_done()}, {"path", path.string()}});
     };
     trainer.set_listener(std::move(listener));
-    trainer.set_cancel(token_of(options.cancel));
   }
-  ~Listening() {
-    object_.trainer->set_listener({});
-    object_.trainer->set_cancel(nullptr);
-  }
+  ~Listening() { object_.trainer->set_listener({}); }
   Listening(const Listening&) = delete;
   Listening& operator=(const Listening&) = delete;
 
@@ -150,8 +146,15 @@ okapi_status okapi_trainer_run(okapi_trainer* trainer, int64_t until,
     const auto given = read_struct(options, "options", "OKAPI_TRAIN_OPTIONS_INIT");
     check_reserved(given.reserved, "options.reserved");
     const Listening listening(*trainer, given);
-    trainer->poison.change([&] { trainer->trainer->run(until); });
+    const auto cancel = token_of(given.cancel);
+    trainer->poison.change([&] { trainer->trainer->run(until, cancel.get()); });
   });
+}
+
+okapi_status okapi_trainer_set_cancel(okapi_trainer* trainer, okapi_cancel* cancel,
+                                      okapi_error** error) {
+  return guard(__func__, error,
+               [&] { require(trainer, "trainer")->trainer->set_cancel(token_of(cancel)); });
 }
 
 okapi_status okapi_trainer_evaluate(okapi_trainer* trainer, okapi_error** error) {

@@ -1,6 +1,7 @@
 #include "runtime/training/rope_schedule.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "runtime/base/error.h"
 #include "runtime/base/number_text.h"
@@ -41,6 +42,17 @@ std::string text_of(const std::vector<SchemeText>& schemes) {
   return text;
 }
 
+/// 1.1 + 6 * 0.1 is 1.7000000000000002: people, and the results, want 1.7.
+double as_written(double value) {
+  constexpr int kDigits = 14;
+  char buffer[32];
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::general, kDigits);
+  double rounded = value;
+  std::from_chars(buffer, end.ptr, rounded);
+  return rounded;
+}
+
 void set_parameter(SchemeText& scheme, const std::string& key, const std::string& value) {
   const auto known = std::find_if(scheme.params.begin(), scheme.params.end(),
                                   [&](const auto& param) { return param.first == key; });
@@ -56,8 +68,8 @@ void set_parameter(SchemeText& scheme, const std::string& key, const std::string
 double scheduled_value(const RopeScheduleConfig& schedule, int64_t step, double otherwise) {
   if (schedule.at.empty()) {
     const double moved = static_cast<double>(step / schedule.every) * schedule.by;
-    return schedule.to < schedule.from ? std::max(schedule.to, schedule.from - moved)
-                                       : std::min(schedule.to, schedule.from + moved);
+    return schedule.to < schedule.from ? std::max(schedule.to, as_written(schedule.from - moved))
+                                       : std::min(schedule.to, as_written(schedule.from + moved));
   }
   double value = otherwise;
   for (const auto& [first, given] : schedule.at) {

@@ -14,6 +14,20 @@ namespace {
 /// A curve is on the disk after so many steps at the latest.
 constexpr size_t kMostUnsaved = 64;
 
+/// Sets the cancel token of one run for as long as it lasts.
+class RunCancel {
+ public:
+  RunCancel(TrainerState& state, const CancelToken* cancel) : state_(state) {
+    state_.run_cancel = cancel;
+  }
+  RunCancel(const RunCancel&) = delete;
+  RunCancel& operator=(const RunCancel&) = delete;
+  ~RunCancel() { state_.run_cancel = nullptr; }
+
+ private:
+  TrainerState& state_;
+};
+
 }  // namespace
 
 Trainer::Trainer(std::unique_ptr<TrainerState> state) : state_(std::move(state)) {}
@@ -58,8 +72,9 @@ TrainingEvaluation Trainer::evaluate() {
 
 std::filesystem::path Trainer::save() { return state_->save(); }
 
-void Trainer::run(int64_t until) {
+void Trainer::run(int64_t until, const CancelToken* cancel) {
   TrainerState& state = *state_;
+  const RunCancel run_cancel(state, cancel);
   const int64_t end = until < 0 ? state.n_steps : std::min(until, state.n_steps);
   const TrainerConfig& config = state.config;
   const auto is_due = [&](int64_t every) { return every > 0 && state.step % every == 0; };
@@ -68,7 +83,7 @@ void Trainer::run(int64_t until) {
   };
   try {
     while (state.step < end) {
-      if (state.cancel) state.cancel->check();
+      for (const CancelToken* token : state.cancels()) token->check();
       step();
       const bool is_last = state.step == end;
       if (state.data.evaluation &&
@@ -86,7 +101,7 @@ void Trainer::run(int64_t until) {
 }
 
 void Trainer::export_to(const std::filesystem::path& folder, bool merged) {
-  state_->export_to(folder, merged);
+  state_->export_to(folder, merged, state_->cancels());
 }
 
 void Trainer::set_listener(TrainerListener listener) { state_->listener = std::move(listener); }

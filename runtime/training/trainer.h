@@ -87,18 +87,20 @@ class Trainer {
   std::filesystem::path save();
 
   /// Steps until `until` steps are done in all (-1: all of them), evaluating and saving as
-  /// configured. Saves at the end, and before it throws cancelled.
-  void run(int64_t until = -1);
+  /// configured. Saves at the end, and before it throws cancelled, by set_cancel's token or by
+  /// `cancel`.
+  void run(int64_t until = -1, const CancelToken* cancel = nullptr);
 
   /// Writes what was trained, without what it takes to go on: the model as a Hugging Face folder,
   /// or the adapter as a peft folder; both, where tensors of the model were trained beside an
   /// adapter (the model then without the adapter in it). `merged`: the model with the adapter in
   /// it. The model's config.json has the evaluation rope. Throws invalid_argument when the folder
-  /// is the base model's or the one that the adapter started from.
+  /// is the base model's or the one that the adapter started from; cancelled, between two tensors.
   void export_to(const std::filesystem::path& folder, bool merged = false);
 
   void set_listener(TrainerListener listener);
-  void set_cancel(std::shared_ptr<const CancelToken> cancel);  ///< null takes it away
+  /// Of every call but save; null takes it away.
+  void set_cancel(std::shared_ptr<const CancelToken> cancel);
 
   int64_t steps_done() const;
   int64_t n_steps() const;         ///< in all

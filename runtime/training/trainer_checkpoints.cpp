@@ -1,5 +1,6 @@
 // How a run is saved and found again.
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -23,27 +24,49 @@ void add_plugins(const Rope& rope, Json& plugins) {
   }
 }
 
-/// The path of the first key at which two trees differ: "optimizer.beta1".
-std::string first_difference(const Json& a, const Json& b) {
-  if (!a.is_object() || !b.is_object()) return "";
-  std::set<std::string> keys;
-  for (const Json* tree : {&a, &b}) {
-    for (const auto& item : tree->items()) keys.insert(item.key());
+/// Where two trees differ first, and what stands there.
+struct Difference {
+  std::string path;  ///< "optimizer.beta1", "parts[0].seed"; "": the trees themselves
+  Json mine;
+  Json theirs;
+};
+
+std::optional<Difference> first_difference(const Json& mine, const Json& theirs,
+                                           const std::string& path = "") {
+  if (mine == theirs) return std::nullopt;
+  if (mine.is_object() && theirs.is_object()) {
+    std::set<std::string> keys;
+    for (const Json* tree : {&mine, &theirs}) {
+      for (const auto& item : tree->items()) keys.insert(item.key());
+    }
+    const std::string prefix = path.empty() ? "" : path + ".";
+    for (const std::string& key : keys) {
+      if (auto found =
+              first_difference(mine.value(key, Json()), theirs.value(key, Json()), prefix + key)) {
+        return found;
+      }
+    }
   }
-  for (const std::string& key : keys) {
-    const Json in_a = a.value(key, Json());
-    const Json in_b = b.value(key, Json());
-    if (in_a == in_b) continue;
-    const std::string inner = first_difference(in_a, in_b);
-    return inner.empty() ? key : key + "." + inner;
+  if (mine.is_array() && theirs.is_array() && mine.size() == theirs.size()) {
+    for (size_t i = 0; i < mine.size(); ++i) {
+      const std::string at = path + "[" + std::to_string(i) + "]";
+      if (auto found = first_difference(mine[i], theirs[i], at)) return found;
+    }
   }
-  return "";
+  return Difference{path, mine, theirs};
 }
 
-Json at_path(const Json& tree, const std::string& path) {
-  const size_t dot = path.find('.');
-  const Json value = tree.value(path.substr(0, dot), Json());
-  return dot == std::string::npos ? value : at_path(value, path.substr(dot + 1));
+/// What decides the windows: a plugin is the same by id and version, wherever okapi was moved to
+/// and whoever compiled it.
+Json without_plugin_files(Json tree) {
+  if (!tree.is_structured()) return tree;
+  for (const auto& [key, value] : tree.items()) {
+    value = without_plugin_files(std::move(value));
+    if (key != "plugin" || !value.is_object()) continue;
+    value.erase("file");
+    value.erase("sha256");
+  }
+  return tree;
 }
 
 }  // namespace
@@ -85,7 +108,7 @@ std::filesystem::path TrainerState::save() {
   // before.
   flush_results();
   last_checkpoint = folder->write(step, [&](const std::filesystem::path& to) {
-    export_to(to, /*merged=*/false);
+    export_to(to, /*merged=*/false, {});  // a cancelled run is saved
     const bool with_masters = config.checkpoint.dtype != DType::f32;
     write_optimizer(to, *parameters, with_masters, *stream);
     write_state(to, saved_state());
@@ -104,7 +127,9 @@ std::filesystem::path TrainerState::save() {
   return last_checkpoint;
 }
 
-void TrainerState::export_to(const std::filesystem::path& to, bool merged) {
+void TrainerState::export_to(const std::filesystem::path& to, bool merged,
+                             std::span<const CancelToken* const> cancelled_by) {
+  for (const CancelToken* token : cancelled_by) token->check();
   make_output_folder(to, "folder", {base.folder, config.lora ? config.lora->from : ""});
   const bool has_adapter = parameters->has_adapter();
   const bool writes_model = parameters->trains_base() || merged || !has_adapter;
@@ -115,7 +140,7 @@ void TrainerState::export_to(const std::filesystem::path& to, bool merged) {
   const std::optional<Adapter> adapter =
       has_adapter && merged ? std::optional(parameters->adapter(*stream)) : std::nullopt;
   write_model_folder(to, *parameters, base.source, adapter ? &*adapter : nullptr, base.config_json,
-                     *eval_rope(), base.folder, config.checkpoint.dtype, *stream);
+                     *eval_rope(), base.folder, config.checkpoint.dtype, *stream, cancelled_by);
 }
 
 void TrainerState::check_belongs(const TrainingState& state,
@@ -128,20 +153,15 @@ void TrainerState::check_belongs(const TrainingState& state,
         .field(field)
         .at(path.string());
   };
-  const Json mine = config.identity();
-  const std::string key = first_difference(mine, state.identity);
-  if (!key.empty()) {
-    refuse(key, describe_json(at_path(mine, key)), describe_json(at_path(state.identity, key)));
+  if (const auto other = first_difference(config.identity(), state.identity)) {
+    refuse(other->path, describe_json(other->mine), describe_json(other->theirs));
   }
   if (state.model_sha256 != base.sha256) {
     refuse("model", "a model of SHA-256 " + base.sha256, "one of " + state.model_sha256);
   }
-  const Json described = data.train->describe();
-  const std::string difference = first_difference(described, state.data);
-  if (state.data != described) {
-    const std::string field = difference.empty() ? "data" : "data." + difference;
-    refuse(field, describe_json(difference.empty() ? described : at_path(described, difference)),
-           describe_json(difference.empty() ? state.data : at_path(state.data, difference)));
+  if (const auto other = first_difference({{"data", without_plugin_files(data.train->describe())}},
+                                          {{"data", without_plugin_files(state.data)}})) {
+    refuse(other->path, describe_json(other->mine), describe_json(other->theirs));
   }
   const Json plugins = saved_state().rope_plugins;
   for (const Json& then : state.rope_plugins) {

@@ -213,6 +213,7 @@ std::shared_ptr<const Rope> TrainerState::eval_rope() const {
 std::span<const CancelToken* const> TrainerState::cancels() const {
   cancels_.clear();
   if (cancel) cancels_.push_back(cancel.get());
+  if (run_cancel != nullptr) cancels_.push_back(run_cancel);
   return cancels_;
 }
 

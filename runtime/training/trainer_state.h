@@ -54,6 +54,7 @@ class TrainerState {
   TrainerData data;
   TrainerListener listener;
   std::shared_ptr<const CancelToken> cancel;
+  const CancelToken* run_cancel = nullptr;  ///< of the run in progress
 
   BaseModel base;
   int64_t n_steps = 0;
@@ -107,7 +108,8 @@ class TrainerState {
   // Checkpoints (trainer_checkpoints.cpp).
   TrainingState saved_state() const;
   std::filesystem::path save();
-  void export_to(const std::filesystem::path& to, bool merged);
+  void export_to(const std::filesystem::path& to, bool merged,
+                 std::span<const CancelToken* const> cancelled_by);
   bool resume();  ///< false: there is nothing to resume
   void check_belongs(const TrainingState& state, const std::filesystem::path& path) const;
 

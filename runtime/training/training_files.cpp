@@ -54,7 +54,7 @@ ConstTensorView tensor_of(const SafetensorsFile& file, const std::string& name,
 void write_model_folder(const std::filesystem::path& folder, const Parameters& parameters,
                         const WeightSource& source, const Adapter* adapter, const Json& config,
                         const Rope& rope, const std::filesystem::path& base_folder, DType dtype,
-                        TrainingStream& stream) {
+                        TrainingStream& stream, std::span<const CancelToken* const> cancels) {
   std::map<std::string, const Parameter*> trained;
   for (const Parameter& parameter : parameters.trained()) trained[parameter.name] = &parameter;
 
@@ -82,6 +82,7 @@ void write_model_folder(const std::filesystem::path& folder, const Parameters& p
         {tensor.name, has_changed ? dtype : source(tensor.name).view.dtype, tensor.shape});
   });
   const auto fill = [&](const std::string& name, const FileWriter& write) {
+    for (const CancelToken* cancel : cancels) cancel->check();
     const LentTensor lent = now(name);
     const bool has_changed = trained.contains(name) || adapted.contains(name);
     const bool is_as_wanted = !has_changed || lent.view.dtype == dtype;

@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 
+#include "runtime/base/cancel.h"
 #include "runtime/base/json.h"
 #include "runtime/model/weights.h"
 #include "runtime/training/parameters.h"
@@ -36,11 +38,11 @@ struct TrainingState {
 
 /// Writes model.safetensors, config.json with `rope` in it, and copies of the tokenizer's files.
 /// `source` gives the tensors that are not trained, `adapter` is merged into all of them if there
-/// is one, `config` is the base's config.json.
+/// is one, `config` is the base's config.json. Cancelled between two tensors it leaves no model.
 void write_model_folder(const std::filesystem::path& folder, const Parameters& parameters,
                         const WeightSource& source, const Adapter* adapter, const Json& config,
                         const Rope& rope, const std::filesystem::path& base_folder, DType dtype,
-                        TrainingStream& stream);
+                        TrainingStream& stream, std::span<const CancelToken* const> cancels);
 
 /// okapi_optimizer.safetensors: moments by parameter name, and the f32 masters where the model's
 /// file does not hold them. Pairs lie as the kernels want them (half-split).

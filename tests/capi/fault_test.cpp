@@ -200,6 +200,7 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_trainer_ref),
       OKAPI_ENTRY(okapi_trainer_unref),
       OKAPI_ENTRY(okapi_trainer_step),
+      OKAPI_ENTRY(okapi_trainer_set_cancel),
       OKAPI_ENTRY(okapi_trainer_run),
       OKAPI_ENTRY(okapi_trainer_evaluate),
       OKAPI_ENTRY(okapi_trainer_save),

@@ -128,6 +128,33 @@ TEST_F(TrainerTest, CancelledItSavesAndResumes) {
   EXPECT_EQ(rest.metrics.at(0)["step"], 2);
 }
 
+TEST_F(TrainerTest, EveryCallCanBeCancelledAndLeavesTheTrainerAsItWas) {
+  TrainerPtr trainer;
+  ASSERT_EQ(open(config(), &trainer).status, OKAPI_OK);
+  ASSERT_EQ(okapi_trainer_step(trainer.get(), nullptr), OKAPI_OK);
+  const okapi::Json before = metrics(trainer);
+  okapi_cancel* cancel = nullptr;
+  ASSERT_EQ(okapi_cancel_create(&cancel, nullptr), OKAPI_OK);
+  ASSERT_EQ(okapi_trainer_set_cancel(trainer.get(), cancel, nullptr), OKAPI_OK);
+  okapi_cancel_request(cancel);
+
+  const std::string out = (folder_.path() / "cancelled").string();
+  EXPECT_EQ(okapi_trainer_step(trainer.get(), nullptr), OKAPI_CANCELLED);
+  EXPECT_EQ(okapi_trainer_evaluate(trainer.get(), nullptr), OKAPI_CANCELLED);
+  EXPECT_EQ(okapi_trainer_export(trainer.get(), out.c_str(), 0, nullptr), OKAPI_CANCELLED);
+  EXPECT_FALSE(std::filesystem::exists(out + "/model.safetensors"));
+  Heard heard;
+  EXPECT_EQ(run(trainer, -1, &heard).status, OKAPI_CANCELLED);
+  EXPECT_EQ(metrics(trainer)["step"], before["step"]);
+  EXPECT_EQ(metrics(trainer)["checkpoint"]["step"], 1) << "what was done is saved";
+
+  okapi_cancel_unref(cancel);  // the trainer still holds it
+  EXPECT_EQ(okapi_trainer_step(trainer.get(), nullptr), OKAPI_CANCELLED);
+  ASSERT_EQ(okapi_trainer_set_cancel(trainer.get(), nullptr, nullptr), OKAPI_OK);
+  EXPECT_EQ(okapi_trainer_step(trainer.get(), nullptr), OKAPI_OK);
+  EXPECT_EQ(metrics(trainer)["step"]["step"], 2);
+}
+
 TEST_F(TrainerTest, WrongConfigurationsNameTheKey) {
   TrainerPtr trainer;
   okapi::Json wrong = config();

@@ -142,6 +142,16 @@ t.test("a run is cancelled by false, by a token, and goes on", function()
   t.equal(trainer:run().step.step, 4)
 end)
 
+t.test("an evaluation and an export are cancelled too", function()
+  local trainer <close> = okapi.trainer(config { checkpoint = folder "cancellable" })
+  trainer:run { to_step = 1 }
+  local cancel = okapi.cancel()
+  cancel:request()
+  t.equal(t.fails("", trainer.evaluate, trainer, { cancel = cancel }).code, "CANCELLED")
+  t.equal(t.fails("", trainer.export, trainer, folder("none").folder, { cancel = cancel }).code, "CANCELLED")
+  t.equal(trainer:step().step, 2)
+end)
+
 t.test("progress counts steps", function()
   local last
   okapi.train(config { progress = function(progress) if progress.stage == "train" then last = progress end end })

@@ -211,6 +211,39 @@ TEST_F(CheckpointTest, AnotherConfigurationIsRefusedByItsKey) {
               HasSubstr("data.drawn"));
 }
 
+/// Windows of a dataset plugin of that version in that file.
+class PluginWindows final : public WindowSource {
+ public:
+  PluginWindows(std::shared_ptr<const WindowSource> windows, std::string version, std::string file)
+      : windows_(std::move(windows)), version_(std::move(version)), file_(std::move(file)) {}
+  int64_t count() const override { return windows_->count(); }
+  TokenWindow window(int64_t index) const override { return windows_->window(index); }
+  int64_t max_tokens() const override { return windows_->max_tokens(); }
+  Json describe() const override {
+    const Json plugin = {
+        {"id", "lines"}, {"version", version_}, {"file", file_}, {"sha256", "of " + file_}};
+    return {{"parts", {{{"dataset", {{"plugin", plugin}, {"seed", 1}}}}}}};
+  }
+
+ private:
+  std::shared_ptr<const WindowSource> windows_;
+  std::string version_;
+  std::string file_;
+};
+
+TEST_F(CheckpointTest, AMovedPluginResumesAndAnotherVersionDoesNot) {
+  const auto from = [&](const char* version, const char* file) {
+    return std::make_shared<PluginWindows>(windows(), version, file);
+  };
+  make_trainer(run(), from("0.1", "here/lines.so"))->run(2);
+  EXPECT_EQ(make_trainer(run(), from("0.1", "there/lines.so"), nullptr, true)->steps_done(), 2);
+  const Error error =
+      error_of([&] { make_trainer(run(), from("0.2", "here/lines.so"), nullptr, true); });
+  EXPECT_EQ(error.code(), Code::failed_precondition);
+  EXPECT_THAT(error.message(), HasSubstr("0.1"));
+  EXPECT_THAT(error.message(), HasSubstr("0.2"));
+}
+
 TEST_F(CheckpointTest, MoreStepsMayBeAskedFor) {
   make_trainer(run(4), windows())->run();
   const auto longer = make_trainer(run(6), windows(), nullptr, true);

@@ -56,6 +56,10 @@ TEST(RopeScheduleTest, MovesUpwardsEverySoManySteps) {
   EXPECT_EQ(scheduled_value(rising, 9, 0), 1);
   EXPECT_EQ(scheduled_value(rising, 10, 0), 1.5);
   EXPECT_EQ(scheduled_value(rising, 1000, 0), 4);
+
+  const RopeScheduleConfig by_tenths{"linear", "scale", 1.1, 2, 0.1, 1, {}};
+  EXPECT_EQ(scheduled_value(by_tenths, 6, 0), 1.7);
+  EXPECT_EQ(rope_at_step("linear", {by_tenths}, 6), "linear:scale=1.7");
 }
 
 TEST(RopeScheduleTest, CurriculumHoldsFromEachStepOn) {

@@ -65,7 +65,8 @@ OKAPI_API void okapi_trainer_unref(okapi_trainer* trainer);
 /// Makes one optimizer step. A step is all or nothing: one that fails changes nothing.
 ///
 /// @return OKAPI_OK; OKAPI_OUT_OF_RANGE when all steps are done; OKAPI_ABORTED, naming step,
-///         windows and last checkpoint, when loss or gradient is not finite or the loss diverges
+///         windows and last checkpoint, when loss or gradient is not finite or the loss diverges;
+///         OKAPI_CANCELLED
 /// @note [session]
 /// @since 0.1
 OKAPI_API okapi_status okapi_trainer_step(okapi_trainer* trainer, okapi_error** error);
@@ -98,6 +99,15 @@ typedef struct okapi_train_options {
 #define OKAPI_TRAIN_OPTIONS_INIT \
   { OKAPI_STRUCT_SIZE(okapi_train_options, cancel), {0, 0, 0, 0}, NULL, NULL, NULL, NULL, NULL }
 
+/// Lets calls on this trainer be stopped by `cancel`; NULL takes it away. The trainer holds the
+/// token. A step that is cancelled changes nothing, an export leaves no model, and a checkpoint is
+/// always written whole.
+///
+/// @note [session]
+/// @since 0.1
+OKAPI_API okapi_status okapi_trainer_set_cancel(okapi_trainer* trainer, okapi_cancel* cancel,
+                                                okapi_error** error);
+
 /// Steps, evaluates and saves as configured; saves at the end, and before it returns cancelled.
 ///
 /// @param until    steps done in all at which to stop; -1: all of them
@@ -110,7 +120,7 @@ OKAPI_API okapi_status okapi_trainer_run(okapi_trainer* trainer, int64_t until,
 
 /// Measures the loss on the held-out windows under the evaluation rope.
 ///
-/// @return OKAPI_OK; OKAPI_FAILED_PRECONDITION if no windows are held out
+/// @return OKAPI_OK; OKAPI_FAILED_PRECONDITION if no windows are held out; OKAPI_CANCELLED
 /// @note [session]
 /// @since 0.1
 OKAPI_API okapi_status okapi_trainer_evaluate(okapi_trainer* trainer, okapi_error** error);
@@ -138,7 +148,7 @@ OKAPI_API okapi_status okapi_trainer_metrics(const okapi_trainer* trainer, char*
 /// @param folder  made if it is not there; neither the model's nor lora.from
 /// @param merged  1: the model with the adapter in it
 /// @return OKAPI_OK; OKAPI_INVALID_ARGUMENT if the folder is one of those two; OKAPI_NOT_FOUND
-///         if it cannot be made
+///         if it cannot be made; OKAPI_CANCELLED
 /// @note [session]
 /// @since 0.1
 OKAPI_API okapi_status okapi_trainer_export(okapi_trainer* trainer, const char* folder,
