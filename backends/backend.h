@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -97,6 +98,12 @@ struct SampleRule {
 struct MatmulMeasurement {
   double gflops = 0;
   std::string kernel;  ///< the library's name for what ran
+};
+
+/// Of a device that has memory of its own.
+struct DeviceMemory {
+  uint64_t free = 0;        ///< bytes that allocate() could still give
+  uint64_t most_taken = 0;  ///< by this backend at once, since it was opened
 };
 
 class Stream {
@@ -190,9 +197,8 @@ class Backend {
   virtual void* allocate(size_t bytes) = 0;
   virtual void release(void* memory) noexcept = 0;
 
-  /// Bytes that allocate() could still give, of a device with memory of its own; 0: it takes the
-  /// machine's.
-  virtual uint64_t free_memory() const { return 0; }
+  /// The memory of a device that has its own; none: allocate() takes the machine's.
+  virtual std::optional<DeviceMemory> device_memory() const { return std::nullopt; }
 
   /// Lays out the matrix whose rows are the row blocks one after another (q, k and v; gate and up),
   /// each [N_i, K] in host memory, f32, f16 or bf16. Copies: the blocks may go away afterwards.

@@ -43,6 +43,22 @@ inline void check_vector(const ConstTensorView& view, int64_t n, DType dtype, co
   if (view.empty() && n > 0) throw BackendError(std::string(what) + ": no memory given");
 }
 
+/// n elements of any shape, one after another; has_dtype and dtypes as for check_matrix.
+inline void check_contiguous(const ConstTensorView& view, int64_t n, bool has_dtype,
+                             const char* dtypes, const char* what) {
+  int64_t stride = 1;
+  bool is_contiguous = true;
+  for (int axis = view.rank - 1; axis >= 0; --axis) {
+    is_contiguous = is_contiguous && (view.shape[axis] == 1 || view.strides[axis] == stride);
+    stride *= view.shape[axis];
+  }
+  if (!has_dtype || view.count() != n || !is_contiguous) {
+    throw BackendError(std::string(what) + ": wanted " + std::to_string(n) + " contiguous " +
+                       dtypes + ", found " + shape_text(view));
+  }
+  if (view.empty() && n > 0) throw BackendError(std::string(what) + ": no memory given");
+}
+
 /// -1 where nothing is to be predicted.
 inline void check_targets(std::span<const int32_t> targets, int64_t vocab_size, const char* what) {
   for (const int32_t target : targets) {

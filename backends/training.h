@@ -3,8 +3,9 @@
 //
 // Everything runs in the order of the stream. Gradients of weights are f32, and every function that
 // writes one adds to it, so that accumulation over batches is the natural state; the trainer zeroes
-// them. Activations and their gradients have the backend's activation dtype. Reductions are made in
-// a fixed order: the same inputs give the same bytes at the same thread limit.
+// them. Activations and their gradients have one dtype, of those that TrainingBackend::computes_in.
+// Reductions are made in a fixed order, unless TrainingStreamOptions gives that up: the same inputs
+// give the same bytes at the same thread limit.
 //
 // A backend that trains returns itself, or a part of it, from Backend::training.
 #pragma once
@@ -44,6 +45,15 @@ struct AdamWStep {
   float weight_decay = 0;
   float gradient_scale = 1;  ///< multiplies the gradient first: clipping, and the loss's divisor
   int64_t step = 1;          ///< 1 for the first one: bias correction
+};
+
+/// One tensor in a step of AdamW: f32 vectors [n] in backend memory.
+struct AdamWUpdate {
+  TensorView parameter;
+  ConstTensorView gradient;
+  TensorView first_moment;
+  TensorView second_moment;
+  AdamWStep step;
 };
 
 class TrainingStream : public Stream {
@@ -114,27 +124,61 @@ class TrainingStream : public Stream {
   /// and out [T, N] may have rows apart; `out` may be x.
   virtual void dropout(ConstTensorView x, uint64_t seed, float probability, TensorView out) = 0;
 
-  /// Sum of squares of a contiguous f32 tensor, in double.
-  virtual double squared_norm(ConstTensorView x) = 0;
+  /// Sum of squares of contiguous f32 tensors, in double: each one's sum, added in their order.
+  virtual double squared_norm(std::span<const ConstTensorView> tensors) = 0;
+  double squared_norm(ConstTensorView x) { return squared_norm({&x, 1}); }
 
-  /// One step of AdamW on f32 vectors [n] in backend memory.
-  virtual void adamw(TensorView parameter, ConstTensorView gradient, TensorView first_moment,
-                     TensorView second_moment, const AdamWStep& step) = 0;
+  /// One step of AdamW on each of the tensors, which do not overlap.
+  virtual void adamw(std::span<const AdamWUpdate> updates) = 0;
+  void adamw(TensorView parameter, ConstTensorView gradient, TensorView first_moment,
+             TensorView second_moment, const AdamWStep& step) {
+    const AdamWUpdate update{parameter, gradient, first_moment, second_moment, step};
+    adamw({&update, 1});
+  }
 
-  /// Brings the values of a weight made by TrainingBackend::trainable_weight up to its master's.
-  virtual void refresh(PreparedWeight& weight) = 0;
+  /// Brings the values of weights made by TrainingBackend::trainable_weight up to their masters'.
+  virtual void refresh(std::span<PreparedWeight* const> weights) = 0;
+  void refresh(PreparedWeight& weight) {
+    PreparedWeight* const only = &weight;
+    refresh({&only, 1});
+  }
+};
+
+struct TrainingStreamOptions {
+  /// Whether every reduction has a fixed order. Without it a backend may choose a faster way whose
+  /// sums differ in their rounding from one call to the next.
+  bool deterministic = true;
+};
+
+/// Memory that operations on this many tokens take for themselves.
+struct TrainingScratch {
+  uint64_t logits = 0;     ///< chunks of the loss
+  uint64_t attention = 0;  ///< what attention gathers and sums up on the way
 };
 
 class TrainingBackend {
  public:
   virtual ~TrainingBackend() = default;
 
-  virtual std::unique_ptr<TrainingStream> create_training_stream() = 0;
+  virtual std::unique_ptr<TrainingStream> create_training_stream(
+      const TrainingStreamOptions& options) = 0;
+  std::unique_ptr<TrainingStream> create_training_stream() {
+    return create_training_stream(TrainingStreamOptions());
+  }
 
-  /// A weight for products that changes: its values are those which `master` [N, K] f32, in backend
-  /// memory and outliving it, had at the last TrainingStream::refresh. It may read the master
-  /// itself, so that no second copy is kept; PreparedWeight::bytes counts what it keeps besides.
-  virtual std::unique_ptr<PreparedWeight> trainable_weight(TensorView master) = 0;
+  /// Whether activations and their gradients may be of this dtype.
+  virtual bool computes_in(DType activations) const = 0;
+
+  /// A weight for products with such activations that changes: its values are those which `master`
+  /// [N, K] f32, in backend memory and outliving it, had at the last TrainingStream::refresh,
+  /// rounded to the activations' dtype. It may read the master itself, so that no second copy is
+  /// kept; PreparedWeight::bytes counts what it keeps besides.
+  virtual std::unique_ptr<PreparedWeight> trainable_weight(TensorView master,
+                                                           DType activations) = 0;
+
+  /// For plans: about what a stream allocates besides.
+  virtual TrainingScratch scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+                                  DType activations) const = 0;
 };
 
 }  // namespace okapi

@@ -57,7 +57,7 @@ class Layer {
       gradient[w] = tensor({shapes[w][0], shapes[w][1]});
       first[w] = tensor({shapes[w][0], shapes[w][1]});
       second[w] = tensor({shapes[w][0], shapes[w][1]}, 0.5F, 0.5F);
-      weight[w] = backend.training()->trainable_weight(master[w]);
+      weight[w] = backend.training()->trainable_weight(master[w], DType::f32);
     }
     cosines = tensor({length, s.head_dim / 2});
     sines = tensor({length, s.head_dim / 2});

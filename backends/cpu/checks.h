@@ -15,17 +15,7 @@ inline void check_matrix(const ConstTensorView& view, int64_t rows, int64_t colu
 
 /// n f32 of any shape, one after another.
 inline void check_contiguous(const ConstTensorView& view, int64_t n, const char* what) {
-  int64_t stride = 1;
-  bool is_contiguous = true;
-  for (int axis = view.rank - 1; axis >= 0; --axis) {
-    is_contiguous = is_contiguous && (view.shape[axis] == 1 || view.strides[axis] == stride);
-    stride *= view.shape[axis];
-  }
-  if (view.dtype != DType::f32 || view.count() != n || !is_contiguous) {
-    throw BackendError(std::string(what) + ": wanted " + std::to_string(n) +
-                       " contiguous f32, found " + shape_text(view));
-  }
-  if (view.empty() && n > 0) throw BackendError(std::string(what) + ": no memory given");
+  okapi::check_contiguous(view, n, view.dtype == DType::f32, "f32", what);
 }
 
 inline const float* floats(const ConstTensorView& view) {

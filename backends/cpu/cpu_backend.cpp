@@ -58,6 +58,18 @@ std::unique_ptr<PreparedWeight> CpuBackend::prepare_weight(
   return std::make_unique<CpuWeight>(row_blocks, keep, weights_);
 }
 
+std::unique_ptr<PreparedWeight> CpuBackend::trainable_weight(TensorView master, DType activations) {
+  if (!computes_in(activations)) throw BackendError("trainable_weight: the CPU computes in f32");
+  return std::make_unique<CpuWeight>(master);
+}
+
+TrainingScratch CpuBackend::scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+                                    DType /*activations*/) const {
+  const auto n_logits = static_cast<size_t>(std::min(kLogitsPerChunk, n_tokens * vocab_size));
+  const auto n_gathered = static_cast<size_t>(n_tokens * 2 * heads.n_kv_heads * heads.head_dim);
+  return {n_logits * sizeof(float), n_gathered * sizeof(float)};
+}
+
 MatmulMeasurement CpuBackend::measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) {
   const ThreadLimit limit(shared_->n_threads);
   return shared_->library.measure(m, n, k, dtype);

@@ -18,6 +18,9 @@ namespace okapi::cpu {
 /// number.
 inline constexpr int64_t kInvariantRows = 32;
 
+/// Most logits that a training loss holds at once.
+constexpr int64_t kLogitsPerChunk = int64_t{1} << 24;
+
 /// Immutable but for the library's cache, which locks: streams use it from several threads.
 struct Shared {
   explicit Shared(const BackendOptions& options);
@@ -82,10 +85,9 @@ class CpuStream final : public TrainingStream {
                        TensorView nll, TensorView hidden_gradient,
                        TensorView weight_gradient) override;
   void dropout(ConstTensorView x, uint64_t seed, float probability, TensorView out) override;
-  double squared_norm(ConstTensorView x) override;
-  void adamw(TensorView parameter, ConstTensorView gradient, TensorView first_moment,
-             TensorView second_moment, const AdamWStep& step) override;
-  void refresh(PreparedWeight& weight) override;
+  double squared_norm(std::span<const ConstTensorView> tensors) override;
+  void adamw(std::span<const AdamWUpdate> updates) override;
+  void refresh(std::span<PreparedWeight* const> weights) override;
 
  private:
   std::shared_ptr<const Shared> shared_;
@@ -114,12 +116,14 @@ class CpuBackend final : public Backend, public TrainingBackend {
   std::unique_ptr<Stream> create_stream() override { return std::make_unique<CpuStream>(shared_); }
 
   TrainingBackend* training() override { return this; }
-  std::unique_ptr<TrainingStream> create_training_stream() override {
-    return std::make_unique<CpuStream>(shared_);
+  std::unique_ptr<TrainingStream> create_training_stream(
+      const TrainingStreamOptions& /*options*/) override {
+    return std::make_unique<CpuStream>(shared_);  // whose sums always have one order
   }
-  std::unique_ptr<PreparedWeight> trainable_weight(TensorView master) override {
-    return std::make_unique<CpuWeight>(master);
-  }
+  bool computes_in(DType activations) const override { return activations == DType::f32; }
+  std::unique_ptr<PreparedWeight> trainable_weight(TensorView master, DType activations) override;
+  TrainingScratch scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+                          DType activations) const override;
 
   MatmulMeasurement measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) override;
   double measure_read_bandwidth(size_t bytes) override;

@@ -14,12 +14,12 @@
 #include "backends/cpu/checks.h"
 #include "backends/cpu/product.h"
 #include "backends/cpu/threads.h"
+#include "backends/training_checks.h"
 
 namespace okapi::cpu {
 
 namespace {
 
-constexpr int64_t kLogitsPerChunk = int64_t{1} << 24;
 constexpr int64_t kFewestTokens = 64;
 constexpr int64_t kMostTokens = 1024;
 constexpr int64_t kMostTrainedVocabularyPerBlock = 4096;
@@ -37,10 +37,7 @@ void check_arguments(const ConstTensorView& hidden, const CpuWeight& weight,
                      const TensorView& weight_gradient) {
   const auto n_tokens = static_cast<int64_t>(targets.size());
   check_matrix(hidden, n_tokens, weight.columns, "cross_entropy: hidden");
-  if (!weights.empty() && weights.size() != targets.size()) {
-    throw BackendError("cross_entropy: wanted " + std::to_string(n_tokens) + " weights, found " +
-                       std::to_string(weights.size()));
-  }
+  check_loss_weights(weights, targets.size());
   if (!nll.empty()) check_vector(nll, n_tokens, DType::f32, "cross_entropy: nll");
   if (!hidden_gradient.empty())
     check_matrix(hidden_gradient, n_tokens, weight.columns, "cross_entropy: hidden_gradient");

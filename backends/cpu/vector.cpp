@@ -32,21 +32,25 @@ void CpuStream::add(TensorView to, ConstTensorView from) {
   });
 }
 
-double CpuStream::squared_norm(ConstTensorView x) {
-  const int64_t n = x.count();
-  check_contiguous(x, n, "squared_norm: x");
+double CpuStream::squared_norm(std::span<const ConstTensorView> tensors) {
   const ThreadLimit limit(shared_->n_threads);
-  const int64_t n_parts = (n + kGrain - 1) / kGrain;
-  auto* const sums = scratch_.get<double>(ScratchUse::partial_sums, static_cast<size_t>(n_parts));
-  parallel_ranges(n_parts, 1, n, [&](int64_t begin, int64_t end) {
-    for (int64_t part = begin; part < end; ++part) {
-      const int64_t first = part * kGrain;
-      sums[part] = shared_->kernels.squared_norm(floats(x) + first, std::min(kGrain, n - first));
-    }
-  });
-  double total = 0;
-  for (int64_t part = 0; part < n_parts; ++part) total += sums[part];
-  return total;
+  double all = 0;
+  for (const ConstTensorView& x : tensors) {
+    const int64_t n = x.count();
+    check_contiguous(x, n, "squared_norm: x");
+    const int64_t n_parts = (n + kGrain - 1) / kGrain;
+    auto* const sums = scratch_.get<double>(ScratchUse::partial_sums, static_cast<size_t>(n_parts));
+    parallel_ranges(n_parts, 1, n, [&](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end; ++part) {
+        const int64_t first = part * kGrain;
+        sums[part] = shared_->kernels.squared_norm(floats(x) + first, std::min(kGrain, n - first));
+      }
+    });
+    double total = 0;
+    for (int64_t part = 0; part < n_parts; ++part) total += sums[part];
+    all += total;
+  }
+  return all;
 }
 
 }  // namespace okapi::cpu

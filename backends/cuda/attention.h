@@ -23,6 +23,8 @@ struct AttentionInput {
   /// Keys at indices below n_cached were there before the pass began, and may be read before the
   /// kernel before this one has ended.
   int32_t reads_ahead;
+  float* log_sums;  ///< [T, H] of each row's sum of exp(score), of whole prompts; null: not wanted
+  int64_t log_sums_stride;
 };
 
 /// Keys per part where few queries meet many keys: as few as keep the device full, and at least two
@@ -46,6 +48,13 @@ struct AttentionParts {
   int32_t n_parts;     ///< per sequence; 1: kernels write the output themselves
   int32_t n_rows;      ///< room for rows of a sequence and kv head
 };
+
+/// Where a row's log sum goes; `largest` and `sum` are in powers of two.
+__device__ inline void write_log_sum(const AttentionInput& input, int64_t token, int head,
+                                     float largest, float sum) {
+  constexpr float kLn2 = 0.693147181F;
+  input.log_sums[token * input.log_sums_stride + head] = (largest + log2f(sum)) * kLn2;
+}
 
 /// bf16, head_dim a multiple of 8, whole prompts.
 void launch_prefill_attention(Queue& queue, const AttentionInput& input, int64_t most_rows);

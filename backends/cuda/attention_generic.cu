@@ -153,6 +153,10 @@ __global__ void __launch_bounds__(kThreads)
     T* const to = static_cast<T*>(input.out) +
                   (sequence.first_row + r / input.group) * input.out_stride + int64_t{head} * d;
     const float inverse = 1.0F / sums[own_row];
+    if (input.log_sums != nullptr && own_lane == 0) {
+      write_log_sum(input, sequence.first_row + r / input.group, head, largest[own_row],
+                    sums[own_row]);
+    }
 #pragma unroll
     for (int j = 0; j < kMostD / kLanesPerRow; ++j) {
       const int column = own_lane + j * kLanesPerRow;

@@ -80,9 +80,13 @@ __global__ void __launch_bounds__(kThreads, kD > 128 ? 1 : 2) prefill_kernel(Att
 
 #pragma unroll
   for (int r = 0; r < 2; ++r) {
-    const float inverse = 1.0F / sum_of_row(rows.sum[r]);
+    const float sum = sum_of_row(rows.sum[r]);
+    const float inverse = 1.0F / sum;
     if (row[r] >= n_rows) continue;
     const int head = kv_head * input.group + row[r] % input.group;
+    if (input.log_sums != nullptr && lane % 4 == 0) {
+      write_log_sum(input, sequence.first_row + row[r] / input.group, head, rows.largest[r], sum);
+    }
     Bf16* const to = static_cast<Bf16*>(input.out) +
                      (sequence.first_row + row[r] / input.group) * input.out_stride +
                      int64_t{head} * input.layout.head_dim;

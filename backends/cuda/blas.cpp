@@ -26,6 +26,16 @@ cudaDataType_t type_of(DType dtype) { return dtype == DType::bf16 ? CUDA_R_16BF 
 
 }  // namespace
 
+void Product::set_alignment(const void* x, const void* w, const void* to) {
+  const auto of_in = static_cast<int64_t>(size_of(in));
+  const auto of_out = static_cast<int64_t>(size_of(out));
+  const uintptr_t all = reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(w) |
+                        reinterpret_cast<uintptr_t>(to) | static_cast<uintptr_t>(ldx * of_in) |
+                        static_cast<uintptr_t>(ldw * of_in) | static_cast<uintptr_t>(ldo * of_out) |
+                        16U;
+  alignment = static_cast<int>(all & (~all + 1));  // the lowest bit that any of them has
+}
+
 struct Blas::Functions {
   Library library{kLibrary};
   decltype(cublasLtCreate)* create;
@@ -59,19 +69,23 @@ struct Blas::Functions {
   }
 };
 
-/// In the library's column-major words: out^T [n, m] = (w^T)^T [n, k] times x^T [k, m].
+/// In the library's column-major words: out^T [n, m] = (w^T)^T [n, k] times x^T [k, m]. Rows that
+/// lie as [a, b] are its columns of b.
 struct Blas::Plan {
   Plan(const Functions& f, cublasLtHandle_t handle, const Product& p) : functions(f) {
     // f32 stays f32: no shortened mantissa (TF32).
     check_blas(f.desc_create(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F), "desc_create");
-    const cublasOperation_t transposed = CUBLAS_OP_T;
-    const cublasOperation_t plain = CUBLAS_OP_N;
-    check_blas(f.desc_set(operation, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof(transposed)),
-               "transa");
-    check_blas(f.desc_set(operation, CUBLASLT_MATMUL_DESC_TRANSB, &plain, sizeof(plain)), "transb");
+    const cublasOperation_t op_w = p.w_transposed ? CUBLAS_OP_N : CUBLAS_OP_T;
+    const cublasOperation_t op_x = p.x_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
+    check_blas(f.desc_set(operation, CUBLASLT_MATMUL_DESC_TRANSA, &op_w, sizeof(op_w)), "transa");
+    check_blas(f.desc_set(operation, CUBLASLT_MATMUL_DESC_TRANSB, &op_x, sizeof(op_x)), "transb");
     const auto u = [](int64_t size) { return static_cast<uint64_t>(size); };
-    check_blas(f.layout_create(&w, type_of(p.in), u(p.k), u(p.n), p.ldw), "layout of w");
-    check_blas(f.layout_create(&x, type_of(p.in), u(p.k), u(p.m), p.ldx), "layout of x");
+    check_blas(f.layout_create(&w, type_of(p.in), u(p.w_transposed ? p.n : p.k),
+                               u(p.w_transposed ? p.k : p.n), p.ldw),
+               "layout of w");
+    check_blas(f.layout_create(&x, type_of(p.in), u(p.x_transposed ? p.m : p.k),
+                               u(p.x_transposed ? p.k : p.m), p.ldx),
+               "layout of x");
     check_blas(f.layout_create(&out, type_of(p.out), u(p.n), u(p.m), p.ldo), "layout of out");
 
     cublasLtMatmulPreference_t preference = nullptr;
@@ -131,12 +145,10 @@ const Blas::Plan& Blas::plan(const Product& product) const {
 }
 
 void Blas::multiply(const Product& product, const void* x, const void* w, void* out,
-                    void* workspace, cudaStream_t stream) const {
+                    void* workspace, cudaStream_t stream, float alpha, float beta) const {
   const Plan& p = plan(product);
-  const float one = 1;
-  const float zero = 0;
-  check_blas(functions_->matmul(static_cast<cublasLtHandle_t>(handle_), p.operation, &one, w, p.w,
-                                x, p.x, &zero, out, p.out, out, p.out, &p.algorithm, workspace,
+  check_blas(functions_->matmul(static_cast<cublasLtHandle_t>(handle_), p.operation, &alpha, w, p.w,
+                                x, p.x, &beta, out, p.out, out, p.out, &p.algorithm, workspace,
                                 kWorkspaceBytes, stream),
              "matmul");
 }

@@ -14,18 +14,22 @@
 
 namespace okapi::cuda {
 
-/// out [m, n] = x [m, k] times w [n, k] transposed, rows `ldx`, `ldw`, `ldo` elements apart. x and
-/// w have one dtype; out has it too, or is f32.
+/// out [m, n] = alpha x [m, k] times w [n, k] transposed + beta out, rows `ldx`, `ldw`, `ldo`
+/// elements apart. x and w have one dtype; out has it too, or is f32.
 struct Product {
   int64_t m = 0, n = 0, k = 0;
   int64_t ldx = 0, ldw = 0, ldo = 0;
   DType in = DType::f32;
   DType out = DType::f32;
-  int alignment = 4;  ///< bytes that all three addresses are multiples of, at most 16
+  int alignment = 4;          ///< bytes that all three addresses are multiples of, at most 16
+  bool x_transposed = false;  ///< x lies as [k, m]
+  bool w_transposed = false;  ///< w lies as [k, n]
+
+  void set_alignment(const void* x, const void* w, const void* to);
 
   auto key() const {
     return std::tuple(m, n, k, ldx, ldw, ldo, static_cast<int>(in), static_cast<int>(out),
-                      alignment);
+                      alignment, x_transposed, w_transposed);
   }
 };
 
@@ -40,7 +44,7 @@ class Blas {
   Blas& operator=(const Blas&) = delete;
 
   void multiply(const Product& product, const void* x, const void* w, void* out, void* workspace,
-                cudaStream_t stream) const;
+                cudaStream_t stream, float alpha = 1, float beta = 0) const;
 
   std::string version() const;
 

@@ -46,6 +46,16 @@ inline void check_matrix(const ConstTensorView& view, int64_t rows, int64_t colu
   okapi::check_matrix(view, rows, columns, is_activation(view.dtype), "f32 or bf16", what);
 }
 
+/// Gradients of weights are f32 whatever the activations are.
+inline void check_gradient_dtype(const ConstTensorView& view, const char* what) {
+  if (view.dtype != DType::f32) throw BackendError(std::string(what) + ": wanted f32");
+}
+
+/// n f32 of any shape, one after another.
+inline void check_contiguous_f32(const ConstTensorView& view, int64_t n, const char* what) {
+  okapi::check_contiguous(view, n, view.dtype == DType::f32, "f32", what);
+}
+
 /// Two tensors that one kernel reads or writes with the same element type.
 inline void check_same_dtype(const ConstTensorView& a, const ConstTensorView& b, const char* what) {
   if (a.dtype != b.dtype) {

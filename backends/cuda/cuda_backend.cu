@@ -158,8 +158,9 @@ Shared::Shared(const BackendOptions& options)
   }
 }
 
-CudaStream::CudaStream(std::shared_ptr<const Shared> shared)
+CudaStream::CudaStream(std::shared_ptr<const Shared> shared, const TrainingStreamOptions& options)
     : shared_(std::move(shared)),
+      options_(options),
       queue_(*shared_->pool),
       blas_workspace_(*shared_->pool),
       converted_x_(*shared_->pool),
@@ -170,7 +171,11 @@ CudaStream::CudaStream(std::shared_ptr<const Shared> shared)
       arrivals_(*shared_->pool),
       attention_parts_(*shared_->pool),
       contiguous_kv_(*shared_->pool),
-      cudnn_workspace_(*shared_->pool) {}
+      cudnn_workspace_(*shared_->pool),
+      row_sums_(*shared_->pool),
+      partial_sums_(*shared_->pool),
+      token_rows_(*shared_->pool),
+      losses_(*shared_->pool) {}
 
 CudaStream::~CudaStream() {
   try {
@@ -258,6 +263,41 @@ std::unique_ptr<PreparedWeight> CudaBackend::prepare_weight(
 std::unique_ptr<Stream> CudaBackend::create_stream() {
   const CurrentDevice current(shared_->device);
   return std::make_unique<CudaStream>(shared_);
+}
+
+std::unique_ptr<TrainingStream> CudaBackend::create_training_stream(
+    const TrainingStreamOptions& options) {
+  const CurrentDevice current(shared_->device);
+  return std::make_unique<CudaStream>(shared_, options);
+}
+
+bool CudaBackend::computes_in(DType activations) const {
+  if (shared_->variant.follows_weights) return is_activation(activations);
+  return activations == shared_->variant.activations;
+}
+
+std::unique_ptr<PreparedWeight> CudaBackend::trainable_weight(TensorView master,
+                                                              DType activations) {
+  if (!computes_in(activations)) {
+    throw BackendError("trainable_weight: wanted activations in f32 or bf16");
+  }
+  return std::make_unique<CudaWeight>(master, activations, shared_->pool);
+}
+
+TrainingScratch CudaBackend::scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+                                     DType activations) const {
+  TrainingScratch result;
+  result.logits =
+      static_cast<uint64_t>(std::min(kLogitsPerChunk, n_tokens * vocab_size)) * sizeof(float);
+  const bool is_narrow = activations == DType::bf16 && shared_->cudnn != nullptr;
+  // cuDNN sums the queries' gradients in f32; our own kernels read keys and values packed.
+  const int64_t per_token =
+      is_narrow
+          ? heads.n_heads * heads.head_dim * static_cast<int64_t>(sizeof(float))
+          : 2 * heads.n_kv_heads * heads.head_dim * static_cast<int64_t>(size_of(activations));
+  result.attention = static_cast<uint64_t>(
+      n_tokens * (per_token + heads.n_heads * static_cast<int64_t>(2 * sizeof(float))));
+  return result;
 }
 
 MatmulMeasurement CudaBackend::measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) {

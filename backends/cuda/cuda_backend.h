@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "backends/backend.h"
 #include "backends/cuda/blas.h"
 #include "backends/cuda/cudnn.h"
 #include "backends/cuda/few_rows.h"
@@ -17,6 +16,7 @@
 #include "backends/cuda/memory.h"
 #include "backends/cuda/queue.h"
 #include "backends/cuda/weight.h"
+#include "backends/training.h"
 
 namespace okapi::cuda {
 
@@ -43,9 +43,14 @@ struct Shared {
   std::string without_cudnn;     ///< why not
 };
 
-class CudaStream final : public Stream {
+/// Most logits that a training loss holds at once.
+constexpr int64_t kLogitsPerChunk = int64_t{1} << 26;
+
+/// One class for inference and training, so that there is one forward.
+class CudaStream final : public TrainingStream {
  public:
-  explicit CudaStream(std::shared_ptr<const Shared> shared);
+  explicit CudaStream(std::shared_ptr<const Shared> shared,
+                      const TrainingStreamOptions& options = {});
   ~CudaStream() override;
 
   void synchronize() override;
@@ -68,6 +73,39 @@ class CudaStream final : public Stream {
   void argmax(ConstTensorView x, TensorView ids) override;
   void sample(ConstTensorView logits, std::span<const SampleRule> rules, TensorView ids) override;
 
+  void zero(void* memory, size_t bytes) override;
+  void add(TensorView to, ConstTensorView from) override;
+  void embed_backward(std::span<const int32_t> ids, ConstTensorView out_gradient,
+                      TensorView table_gradient) override;
+  void rms_norm_backward(ConstTensorView residual, ConstTensorView weight, float epsilon,
+                         ConstTensorView out_gradient, TensorView residual_gradient,
+                         TensorView weight_gradient) override;
+  void linear_backward_input(ConstTensorView out_gradient, const PreparedWeight& weight,
+                             TensorView x_gradient, bool adds) override;
+  void linear_backward_weight(ConstTensorView out_gradient, ConstTensorView x,
+                              TensorView weight_gradient) override;
+  void matmul(ConstTensorView a, bool transpose_a, ConstTensorView b, bool transpose_b, float alpha,
+              float beta, TensorView out) override;
+  void rotate(TensorView qkv, const HeadLayout& heads, std::span<const TrainingSequence> sequences,
+              bool backward) override;
+  void attention_forward(ConstTensorView qkv, const HeadLayout& heads,
+                         std::span<const TrainingSequence> sequences, TensorView out,
+                         TensorView log_sums) override;
+  void attention_backward(ConstTensorView qkv, const HeadLayout& heads,
+                          std::span<const TrainingSequence> sequences, ConstTensorView out,
+                          ConstTensorView log_sums, ConstTensorView out_gradient,
+                          TensorView qkv_gradient) override;
+  void swiglu_backward(ConstTensorView gate_up, ConstTensorView out_gradient,
+                       TensorView gate_up_gradient) override;
+  double cross_entropy(ConstTensorView hidden, const PreparedWeight& weight,
+                       std::span<const int32_t> targets, std::span<const float> weights,
+                       TensorView nll, TensorView hidden_gradient,
+                       TensorView weight_gradient) override;
+  void dropout(ConstTensorView x, uint64_t seed, float probability, TensorView out) override;
+  double squared_norm(std::span<const ConstTensorView> tensors) override;
+  void adamw(std::span<const AdamWUpdate> updates) override;
+  void refresh(std::span<PreparedWeight* const> weights) override;
+
  private:
   /// Prompts whose keys and values still lie in the rows they came in, as they went into the pages:
   /// attention right after that need not gather them.
@@ -80,12 +118,20 @@ class CudaStream final : public Stream {
   /// Rows [begin, end) of a weight against any number of rows of x.
   void multiply(ConstTensorView x, const CudaWeight& weight, int64_t begin, int64_t end,
                 TensorView out);
+  /// out = alpha op(a) op(b) + beta out, of any mixture of dtypes; op transposes if its flag is
+  /// set.
+  void multiply_matrices(ConstTensorView a, bool transpose_a, ConstTensorView b, bool transpose_b,
+                         float alpha, float beta, TensorView out);
   void* scratch(DeviceBuffer& buffer, size_t bytes);
+  /// Of doubles on the device, which are overwritten, in a fixed order. Waits.
+  double sum_of_doubles(double* values, int64_t n);
   uint32_t* arrival_counters(size_t count);
 
   /// Every operation begins with this: launches what waits, see waiting_product_.
   void begin(int64_t n_rows);
   void settle();
+  /// The same for what is never collected: training's passes have many rows.
+  void begin_training() { begin(kFewRows + 1); }
   void gate_now(ConstTensorView gate_up, TensorView out);
   void norm_now(TensorView residual, ConstTensorView delta, ConstTensorView weight, float epsilon,
                 TensorView out);
@@ -94,7 +140,17 @@ class CudaStream final : public Stream {
                           int64_t n_heads, const KvSequence& sequence, const StoredRows& stored,
                           TensorView out);
 
+  /// Training's attention by cuDNN, where it takes a batch of such a shape: sequences of one length
+  /// and scale. Whether it does depends on the shape alone.
+  std::optional<TrainedAttention> attention_for_cudnn(ConstTensorView qkv, const HeadLayout& heads,
+                                                      std::span<const TrainingSequence> sequences,
+                                                      ConstTensorView out) const;
+  void attend_by_own_kernels(ConstTensorView qkv, const HeadLayout& heads,
+                             std::span<const TrainingSequence> sequences, TensorView out,
+                             TensorView log_sums);
+
   std::shared_ptr<const Shared> shared_;
+  TrainingStreamOptions options_;
   Queue queue_;
   SequenceTables tables_;
   // Decoding, a kernel costs as much by starting as by running. So the last product waits for the
@@ -123,9 +179,10 @@ class CudaStream final : public Stream {
   DeviceBuffer logits_, row_states_;
   DeviceBuffer arrivals_;
   DeviceBuffer attention_parts_, contiguous_kv_, cudnn_workspace_;
+  DeviceBuffer row_sums_, partial_sums_, token_rows_, losses_;
 };
 
-class CudaBackend final : public Backend {
+class CudaBackend final : public Backend, public TrainingBackend {
  public:
   explicit CudaBackend(const BackendOptions& options)
       : shared_(std::make_shared<const Shared>(options)) {}
@@ -142,10 +199,18 @@ class CudaBackend final : public Backend {
 
   void* allocate(size_t bytes) override { return shared_->pool->allocate(bytes); }
   void release(void* memory) noexcept override { shared_->pool->release(memory); }
-  uint64_t free_memory() const override { return shared_->pool->free_bytes(); }
+  std::optional<DeviceMemory> device_memory() const override { return shared_->pool->memory(); }
   std::unique_ptr<PreparedWeight> prepare_weight(std::span<const ConstTensorView> row_blocks,
                                                  DType keep) override;
   std::unique_ptr<Stream> create_stream() override;
+
+  TrainingBackend* training() override { return this; }
+  std::unique_ptr<TrainingStream> create_training_stream(
+      const TrainingStreamOptions& options) override;
+  bool computes_in(DType activations) const override;
+  std::unique_ptr<PreparedWeight> trainable_weight(TensorView master, DType activations) override;
+  TrainingScratch scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+                          DType activations) const override;
 
   MatmulMeasurement measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) override;
   double measure_read_bandwidth(size_t bytes) override;

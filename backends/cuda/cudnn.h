@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 #include <tuple>
+#include <unordered_map>
 
 namespace okapi::cuda {
 
@@ -34,6 +35,27 @@ struct AttentionShape {
   }
 };
 
+/// A training batch of n_sequences times n_tokens rows of q, k, v: each sequence attends to itself.
+/// Outputs and their gradients have rows `out_stride` elements apart, gradients of q, k and v as q,
+/// k and v; log sums are f32 [n_sequences, H, n_tokens].
+struct TrainedAttention {
+  int64_t n_sequences = 0;
+  int64_t n_tokens = 0;
+  int64_t n_heads = 0;
+  int64_t n_kv_heads = 0;
+  int64_t head_dim = 0;
+  int64_t row_stride = 0;
+  int64_t out_stride = 0;
+  int64_t gradient_stride = 0;  ///< of rows of gradients of q, k and v; 0: the forward
+  float scale = 1;
+
+  bool is_backward() const { return gradient_stride > 0; }
+  auto key() const {
+    return std::tuple(n_sequences, n_tokens, n_heads, n_kv_heads, head_dim, row_stride, out_stride,
+                      gradient_stride, scale);
+  }
+};
+
 /// Safe from several threads.
 class Cudnn {
  public:
@@ -50,14 +72,26 @@ class Cudnn {
   void attend(const AttentionShape& shape, const void* queries, const void* keys,
               const void* values, void* out, void* workspace, cudaStream_t stream);
 
+  int64_t workspace_bytes(const TrainedAttention& shape);
+  void attend(const TrainedAttention& shape, const void* qkv, void* out, float* log_sums,
+              void* workspace, cudaStream_t stream);
+  /// The queries' gradients are summed in the order in which blocks finish.
+  void attend_backward(const TrainedAttention& shape, const void* qkv, const void* out,
+                       const float* log_sums, const void* out_gradient, void* qkv_gradient,
+                       void* workspace, cudaStream_t stream);
+
  private:
   struct Plan;
 
   Plan& plan(const AttentionShape& shape);
+  Plan& plan(const TrainedAttention& shape);
+  void execute(Plan& plan, std::unordered_map<int64_t, void*>& tensors, void* workspace,
+               cudaStream_t stream);
 
   void* handle_ = nullptr;
   std::mutex mutex_;
   std::map<decltype(AttentionShape().key()), std::unique_ptr<Plan>> plans_;
+  std::map<decltype(TrainedAttention().key()), std::unique_ptr<Plan>> trained_plans_;
 };
 
 }  // namespace okapi::cuda

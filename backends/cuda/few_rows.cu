@@ -325,7 +325,8 @@ void launch_columns(Queue& queue, const Arguments& a, RowsFrom from, const Devic
   const bool fits_twice =
       2 * (dynamic + sizeof(Sums<kColumns>) + kReserved) <= device.shared_bytes + kReserved;
   const int64_t n_blocks = int64_t{device.n_processors} * (fits_twice ? 2 : 1);
-  queue.launch(kernel, static_cast<unsigned>(std::min(n_blocks, n_units)), kThreads, dynamic, a);
+  queue.launch_reading_ahead(kernel, static_cast<unsigned>(std::min(n_blocks, n_units)), kThreads,
+                             dynamic, a);
 }
 
 template <typename Out>

@@ -68,6 +68,29 @@ SequenceTable SequenceTables::stage(Queue& queue, std::span<const KvSequence* co
     first_page += n_room;
   }
 
+  return keep(queue, row_bytes);
+}
+
+SequenceTable SequenceTables::stage(Queue& queue, std::span<const TrainingSequence> sequences,
+                                    std::span<const void* const> pages) {
+  const size_t row_bytes = sequences.size() * sizeof(SequenceRow);
+  bytes_.assign(row_bytes + pages.size_bytes(), std::byte{0});
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    KvSequence uncached;
+    uncached.first_row = sequences[i].first_row;
+    uncached.n_tokens = sequences[i].n_tokens;
+    uncached.query_rotation = sequences[i].query_rotation;
+    uncached.key_rotation = sequences[i].key_rotation;
+    uncached.score_scale = sequences[i].score_scale;
+    SequenceRow row = row_of(uncached);
+    row.first_page = static_cast<int64_t>(i);
+    std::memcpy(bytes_.data() + i * sizeof(row), &row, sizeof(row));
+  }
+  if (!pages.empty()) std::memcpy(bytes_.data() + row_bytes, pages.data(), pages.size_bytes());
+  return keep(queue, row_bytes);
+}
+
+SequenceTable SequenceTables::keep(Queue& queue, size_t row_bytes) {
   const auto table = [row_bytes](const std::byte* device) {
     return SequenceTable{reinterpret_cast<const SequenceRow*>(device),
                          reinterpret_cast<const std::byte* const*>(device + row_bytes)};

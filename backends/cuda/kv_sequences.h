@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "backends/backend.h"
 #include "backends/cuda/queue.h"
+#include "backends/training.h"
 
 namespace okapi::cuda {
 
@@ -53,8 +53,15 @@ constexpr int64_t kFewTokens = 4;
 class SequenceTables {
  public:
   SequenceTable stage(Queue& queue, std::span<const KvSequence* const> sequences);
+  /// Of a training batch: the keys of sequence i are one page at pages[i]; none where only rows and
+  /// rotations are asked for.
+  SequenceTable stage(Queue& queue, std::span<const TrainingSequence> sequences,
+                      std::span<const void* const> pages = {});
 
  private:
+  /// What bytes_ holds, on the device.
+  SequenceTable keep(Queue& queue, size_t row_bytes);
+
   struct Kept {
     std::vector<std::byte> bytes;
     const std::byte* device = nullptr;

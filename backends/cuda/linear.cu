@@ -7,45 +7,11 @@
 #include <algorithm>
 
 #include "backends/cuda/checks.h"
+#include "backends/cuda/convert.h"
 #include "backends/cuda/cuda_backend.h"
-#include "backends/cuda/device.cuh"
 #include "backends/cuda/few_rows.h"
 
 namespace okapi::cuda {
-
-namespace {
-
-template <typename From, typename To>
-__global__ void convert_kernel(const From* from, To* to, int64_t columns, int64_t from_stride,
-                               int64_t to_stride) {
-  wait_for_previous_kernel();
-  const From* const source = from + blockIdx.x * from_stride;
-  To* const target = to + blockIdx.x * to_stride;
-  for (int64_t i = threadIdx.x; i < columns; i += blockDim.x) {
-    target[i] = from_float<To>(to_float(source[i]));
-  }
-}
-
-template <typename From, typename To>
-void convert(Queue& queue, const void* from, int64_t from_stride, void* to, int64_t to_stride,
-             int64_t rows, int64_t columns) {
-  constexpr int kThreads = 256;
-  queue.launch(convert_kernel<From, To>, static_cast<unsigned>(rows), kThreads, 0,
-               static_cast<const From*>(from), static_cast<To*>(to), columns, from_stride,
-               to_stride);
-}
-
-int common_alignment(const void* x, const void* w, const void* out, const Product& product) {
-  const auto in = static_cast<int64_t>(size_of(product.in));
-  const auto to = static_cast<int64_t>(size_of(product.out));
-  const uintptr_t all =
-      reinterpret_cast<uintptr_t>(x) | reinterpret_cast<uintptr_t>(w) |
-      reinterpret_cast<uintptr_t>(out) | static_cast<uintptr_t>(product.ldx * in) |
-      static_cast<uintptr_t>(product.ldw * in) | static_cast<uintptr_t>(product.ldo * to) | 16U;
-  return static_cast<int>(all & (~all + 1));  // the lowest bit that any of them has
-}
-
-}  // namespace
 
 void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t begin, int64_t end,
                           TensorView out) {
@@ -75,13 +41,14 @@ void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t b
     product.in = DType::f32;
     if (x.dtype == DType::bf16) {
       void* const wide = scratch(converted_x_, static_cast<size_t>(m * k) * sizeof(float));
-      convert<Bf16, float>(queue_, from, product.ldx, wide, k, m, k);
+      convert(queue_, x, TensorView(wide, DType::f32, {m, k}));
       from = wide;
       product.ldx = k;
     }
     if (weight.dtype == DType::bf16) {
       void* const wide = scratch(converted_weight_, static_cast<size_t>(n * k) * sizeof(float));
-      convert<Bf16, float>(queue_, rows, k, wide, k, n, k);
+      convert(queue_, ConstTensorView(rows, DType::bf16, {n, k}),
+              TensorView(wide, DType::f32, {n, k}));
       rows = wide;
     }
     if (out.dtype == DType::bf16) {
@@ -90,10 +57,10 @@ void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t b
       product.ldo = n;
     }
   }
-  product.alignment = common_alignment(from, rows, to, product);
+  product.set_alignment(from, rows, to);
   void* const workspace = scratch(blas_workspace_, Blas::kWorkspaceBytes);
   shared_->blas.multiply(product, from, rows, to, workspace, queue_.stream());
-  if (to != out.data) convert<float, Bf16>(queue_, to, n, out.data, out.strides[0], m, n);
+  if (to != out.data) convert(queue_, ConstTensorView(to, DType::f32, {m, n}), out);
 }
 
 void CudaStream::linear(ConstTensorView x, const PreparedWeight& weight, TensorView out) {

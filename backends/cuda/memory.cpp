@@ -43,6 +43,8 @@ void* MemoryPool::allocate(size_t bytes) {
   }
   try {
     sizes_.emplace(memory, size);
+    taken_ += size;
+    most_taken_ = std::max(most_taken_, taken_);
   } catch (...) {
     static_cast<void>(cudaFree(memory));
     throw;
@@ -56,23 +58,26 @@ void MemoryPool::release(void* memory) noexcept {
   try {
     idle_.emplace(sizes_.at(memory), memory);
   } catch (...) {  // no host memory to remember it in
-    sizes_.erase(memory);
+    const auto known = sizes_.find(memory);
+    taken_ -= known->second;
+    sizes_.erase(known);
     static_cast<void>(cudaFree(memory));
   }
 }
 
-uint64_t MemoryPool::free_bytes() {
+DeviceMemory MemoryPool::memory() {
   const CurrentDevice current(device_);
   size_t free = 0;
   size_t total = 0;
   check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
   const std::lock_guard lock(mutex_);
   for (const auto& [size, memory] : idle_) free += size;
-  return free;
+  return {free, most_taken_};
 }
 
 void MemoryPool::give_idle_to_driver() noexcept {
   for (const auto& [size, memory] : idle_) {
+    taken_ -= size;
     sizes_.erase(memory);
     static_cast<void>(cudaFree(memory));
   }

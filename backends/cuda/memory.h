@@ -9,6 +9,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "backends/backend.h"
+
 namespace okapi::cuda {
 
 /// Safe from several threads. A block given back may serve another stream at once, so whoever gives
@@ -25,8 +27,8 @@ class MemoryPool {
   void* allocate(size_t bytes);
   void release(void* memory) noexcept;
 
-  /// What the driver has left, and what lies idle here.
-  uint64_t free_bytes();
+  /// Free is what the driver has left, and what lies idle here.
+  DeviceMemory memory();
 
  private:
   void give_idle_to_driver() noexcept;
@@ -35,6 +37,8 @@ class MemoryPool {
   std::mutex mutex_;
   std::multimap<size_t, void*> idle_;  ///< by size
   std::unordered_map<void*, size_t> sizes_;
+  uint64_t taken_ = 0;  ///< from the driver
+  uint64_t most_taken_ = 0;
 };
 
 /// A growing device buffer of one stream. Growing forgets the contents; the caller has waited.

@@ -226,14 +226,16 @@ void Queue::run_list() {
     config.blockDim = {launch.block[0], launch.block[1], launch.block[2]};
     config.dynamicSmemBytes = launch.shared_bytes;
     config.stream = stream_;
-    // A kernel of a decode step may start while the one before it drains: all of ours wait for it
-    // themselves before they touch what it wrote (device.cuh).
+    // A kernel may start while the one before it drains: all of ours wait for it themselves before
+    // they touch what it wrote (device.cuh).
     cudaLaunchAttribute overlap = {};
     overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     overlap.val.programmaticStreamSerializationAllowed = 1;
     config.attrs = &overlap;
-    // The first waits for all before it, which may have written what later ones read ahead.
-    config.numAttrs = collecting_ && &launch != &list_.launches().front() ? 1 : 0;
+    // What is read ahead may have been written just before: by anything before a pass that is
+    // collected, never within it.
+    const bool is_first = &launch == &list_.launches().front();
+    config.numAttrs = (collecting_ ? is_first : launch.reads_ahead != 0) ? 0 : 1;
     const cudaError_t status = cudaLaunchKernelExC(&config, launch.kernel, arguments.data());
     if (status != cudaSuccess) {
       list_.clear();

@@ -38,7 +38,7 @@ struct Launch {
   uint32_t shared_bytes = 0;
   uint32_t first_argument = 0;  ///< in the list of offsets
   uint32_t n_arguments = 0;
-  uint32_t unused = 0;  // no padding: launches are compared as bytes
+  uint32_t reads_ahead = 0;  // no padding: launches are compared as bytes
 };
 
 class LaunchList {
@@ -57,6 +57,8 @@ class LaunchList {
     (add_argument(&arguments, sizeof(arguments)), ...);
     launches_.push_back(launch);
   }
+
+  void last_reads_ahead() { launches_.back().reads_ahead = 1; }
 
   bool empty() const { return launches_.empty(); }
   size_t size() const { return launches_.size(); }
@@ -128,6 +130,18 @@ class Queue {
     if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
     allow_shared_memory(reinterpret_cast<const void*>(kernel), shared_bytes);
     list_.add(kernel, grid, block, shared_bytes, arguments...);
+    was_added();
+  }
+
+  /// The same for a kernel that reads weights before it waits for the one before: outside passes
+  /// that are collected, where that one may have written them, it begins after its end.
+  template <typename... Parameters>
+  void launch_reading_ahead(void (*kernel)(Parameters...), dim3 grid, dim3 block,
+                            size_t shared_bytes, std::type_identity_t<Parameters>... arguments) {
+    if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    allow_shared_memory(reinterpret_cast<const void*>(kernel), shared_bytes);
+    list_.add(kernel, grid, block, shared_bytes, arguments...);
+    list_.last_reads_ahead();
     was_added();
   }
 

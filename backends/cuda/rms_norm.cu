@@ -33,16 +33,19 @@ __global__ void add_rms_norm_kernel(T* residual, const T* delta, const float* we
 }
 
 /// Rows of up to kHeld * 8 elements per thread, which stay in registers between the two passes.
+/// Where a warp has a row, blocks take several, along y.
 template <typename T, int kHeld>
 __global__ void add_rms_norm_by_eight_kernel(T* residual, const T* delta, const float* weight,
-                                             T* out, int64_t n, int64_t residual_stride,
-                                             int64_t delta_stride, int64_t out_stride,
-                                             float epsilon) {
+                                             T* out, int64_t n, int64_t n_rows,
+                                             int64_t residual_stride, int64_t delta_stride,
+                                             int64_t out_stride, float epsilon) {
   __shared__ float shared[kWarp];
   const int64_t step = int64_t{blockDim.x} * 8;
   const int64_t first = int64_t{threadIdx.x} * 8;
   wait_for_previous_kernel();
-  T* const row = residual + blockIdx.x * residual_stride;
+  const int64_t index = blockIdx.x * int64_t{blockDim.y} + threadIdx.y;
+  if (index >= n_rows) return;  // whole warps: none that a sum waits for
+  T* const row = residual + index * residual_stride;
   Eight held[kHeld];
   float squares = 0;
 #pragma unroll
@@ -51,7 +54,7 @@ __global__ void add_rms_norm_by_eight_kernel(T* residual, const T* delta, const 
     if (i >= n) continue;
     held[j] = load_eight(row + i);
     if (delta != nullptr) {
-      const Eight added = load_eight(delta + blockIdx.x * delta_stride + i);
+      const Eight added = load_eight(delta + index * delta_stride + i);
 #pragma unroll
       for (int e = 0; e < 8; ++e) {
         held[j].at[e] = to_float(from_float<T>(held[j].at[e] + added.at[e]));
@@ -61,8 +64,9 @@ __global__ void add_rms_norm_by_eight_kernel(T* residual, const T* delta, const 
 #pragma unroll
     for (int e = 0; e < 8; ++e) squares += held[j].at[e] * held[j].at[e];
   }
-  const float scale = rsqrtf(block_sum(squares, shared) / static_cast<float>(n) + epsilon);
-  T* const to = out + blockIdx.x * out_stride;
+  squares = blockDim.x == kWarp ? warp_sum(squares) : block_sum(squares, shared);
+  const float scale = rsqrtf(squares / static_cast<float>(n) + epsilon);
+  T* const to = out + index * out_stride;
 #pragma unroll
   for (int j = 0; j < kHeld; ++j) {
     const int64_t i = first + j * step;
@@ -134,10 +138,18 @@ void CudaStream::norm_now(TensorView residual, ConstTensorView delta, ConstTenso
   const bool is_held = by_eight && threads * 8 * kHeld >= n;
   const auto run = [&](auto* rows, const auto* added, auto* to) {
     using T = std::decay_t<decltype(*to)>;
-    auto* kernel = &add_rms_norm_kernel<T>;
-    if (is_held) kernel = &add_rms_norm_by_eight_kernel<T, kHeld>;
-    queue_.launch(kernel, static_cast<unsigned>(n_tokens), static_cast<unsigned>(threads), 0, rows,
-                  added, static_cast<const float*>(weight.data), to, n, residual.strides[0],
+    if (is_held) {
+      const int64_t rows_at_once = threads == kWarp ? 8 : 1;
+      queue_.launch(add_rms_norm_by_eight_kernel<T, kHeld>,
+                    static_cast<unsigned>((n_tokens + rows_at_once - 1) / rows_at_once),
+                    dim3(static_cast<unsigned>(threads), static_cast<unsigned>(rows_at_once)), 0,
+                    rows, added, static_cast<const float*>(weight.data), to, n, n_tokens,
+                    residual.strides[0], delta.strides[0], out.strides[0], epsilon);
+      return;
+    }
+    queue_.launch(add_rms_norm_kernel<T>, static_cast<unsigned>(n_tokens),
+                  static_cast<unsigned>(threads), 0, rows, added,
+                  static_cast<const float*>(weight.data), to, n, residual.strides[0],
                   delta.strides[0], out.strides[0], epsilon);
   };
   if (residual.dtype == DType::bf16) {

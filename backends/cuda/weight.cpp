@@ -66,9 +66,9 @@ CudaWeight::CudaWeight(std::span<const ConstTensorView> row_blocks, DType keep,
   bytes = static_cast<size_t>(rows) * row_bytes;
 
   const CurrentDevice current(device);
-  data_ = pool_->allocate(bytes);
+  data_ = own_ = pool_->allocate(bytes);
   try {
-    auto* to = static_cast<std::byte*>(data_);
+    auto* to = static_cast<std::byte*>(own_);
     for (const ConstTensorView& block : row_blocks) {
       if (block.dtype == keep) {
         copy_rows(to, block.data, row_bytes,
@@ -81,9 +81,24 @@ CudaWeight::CudaWeight(std::span<const ConstTensorView> row_blocks, DType keep,
     // Other streams do not wait for the default one, on which the copies went.
     check(cudaStreamSynchronize(nullptr), "cudaStreamSynchronize");
   } catch (...) {
-    pool_->release(data_);
+    pool_->release(own_);
     throw;
   }
+}
+
+CudaWeight::CudaWeight(TensorView master, DType keep, std::shared_ptr<MemoryPool> pool)
+    : pool_(std::move(pool)), master_(static_cast<const float*>(master.data)) {
+  check_matrix(master, master.shape[0], master.shape[1], "trainable_weight: master");
+  if (master.dtype != DType::f32 || master.strides[0] != master.shape[1]) {
+    throw BackendError("trainable_weight: wanted f32 rows that follow one another");
+  }
+  rows = master.shape[0];
+  columns = master.shape[1];
+  dtype = keep;
+  data_ = master_;
+  if (keep == DType::f32) return;
+  bytes = static_cast<size_t>(master.count()) * size_of(keep);
+  data_ = own_ = pool_->allocate(bytes);
 }
 
 const CudaWeight& cuda_weight(const PreparedWeight& weight) {

@@ -14,15 +14,24 @@ class CudaWeight final : public PreparedWeight {
  public:
   CudaWeight(std::span<const ConstTensorView> row_blocks, DType keep,
              std::shared_ptr<MemoryPool> pool, int device);
-  ~CudaWeight() override { pool_->release(data_); }
+  /// Of f32 rows that somebody else keeps and changes: read where they are, or as a copy in bf16.
+  CudaWeight(TensorView master, DType keep, std::shared_ptr<MemoryPool> pool);
+  ~CudaWeight() override { pool_->release(own_); }
   CudaWeight(const CudaWeight&) = delete;
   CudaWeight& operator=(const CudaWeight&) = delete;
 
   const void* data() const { return data_; }
+  ConstTensorView view() const { return {data_, dtype, {rows, columns}}; }
+
+  bool is_trainable() const { return master_ != nullptr; }
+  const float* master() const { return master_; }
+  void* copy() const { return own_; }  ///< null: the rows are the master's
 
  private:
   std::shared_ptr<MemoryPool> pool_;
-  void* data_ = nullptr;
+  const void* data_ = nullptr;
+  void* own_ = nullptr;
+  const float* master_ = nullptr;
 };
 
 /// A PreparedWeight of this backend; throws BackendError for any other.

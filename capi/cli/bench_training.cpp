@@ -13,8 +13,14 @@ namespace okapi::cli {
 
 namespace {
 
-/// Most memory the process has had at once.
-double peak_bytes() {
+Json describe(okapi_trainer* trainer) {
+  return parse_json(api::text(okapi_trainer_describe, trainer));
+}
+
+/// Most memory taken at once: of the device, if it has its own, otherwise by the process.
+double peak_bytes(okapi_trainer* trainer) {
+  const Json memory = describe(trainer).at("memory");
+  if (memory.contains("device_peak")) return memory.at("device_peak");
   std::ifstream status("/proc/self/status");
   for (std::string word; status >> word;) {
     double kilobytes = 0;
@@ -50,14 +56,15 @@ Json measure_training(okapi_runtime* runtime, const std::string& config_file, in
   const auto trainer =
       api::make<okapi_trainer>(okapi_trainer_open, runtime, config.c_str(), &options);
 
+  const std::string dtype = describe(trainer.get()).at("config").at("compute_dtype");
   Json best = step_once(trainer.get());
-  const double peak = peak_bytes();  // of a whole step, without the ceiling's matrices
+  const double peak = peak_bytes(trainer.get());  // of a whole step, without the ceiling's matrices
   okapi_measurement matmul = OKAPI_MEASUREMENT_INIT;
   double ceiling = 0;
   for (int64_t round = 0; round < n_rounds; ++round) {
     note("round " + std::to_string(round + 1) + " of " + std::to_string(n_rounds));
     api::call(okapi_runtime_measure_matmul, runtime, product.m, product.n, product.k,
-              int32_t{OKAPI_DTYPE_F32}, &matmul);
+              int32_t{dtype == "bf16" ? OKAPI_DTYPE_BF16 : OKAPI_DTYPE_F32}, &matmul);
     ceiling = std::max(ceiling, matmul.value);
     const Json step = step_once(trainer.get());
     const auto rate = [](const Json& of) { return of.at("tokens_per_second").get<double>(); };
@@ -74,6 +81,7 @@ Json measure_training(okapi_runtime* runtime, const std::string& config_file, in
           {"flops_per_token", flops_per_token},
           {"flops_per_s", flops_per_token * tokens_per_s},
           {"fraction", flops_per_token * tokens_per_s / ceiling},
+          {"compute_dtype", dtype},
           {"recompute", plan.at("recompute")},
           {"peak_bytes", peak},
           {"ceilings", {{"matmul_flops_per_s", ceiling}, {"matmul_kernel", matmul.kernel}}}};

@@ -11,19 +11,6 @@ namespace okapi {
 
 namespace {
 
-float element_as_float(ConstTensorView tensor, int64_t index) {
-  switch (tensor.dtype) {
-    case DType::f32:
-      return static_cast<const float*>(tensor.data)[index];
-    case DType::f16:
-      return float_of_f16(static_cast<const uint16_t*>(tensor.data)[index]);
-    case DType::bf16:
-      return float_of_bf16(static_cast<const uint16_t*>(tensor.data)[index]);
-    default:
-      throw Error(Code::internal, "only f32, f16 and bf16 tensors are converted").in("model");
-  }
-}
-
 /// A tensor of the same shape; HostTensor takes its shape as a list.
 HostTensor same_shape(ConstTensorView tensor, DType dtype) {
   const int64_t* shape = tensor.shape;
@@ -41,8 +28,9 @@ HostTensor same_shape(ConstTensorView tensor, DType dtype) {
 
 uint16_t bf16_of_float(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
-  if (std::isnan(value)) return static_cast<uint16_t>((bits >> 16) | 0x40);  // stays a NaN
-  return static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+  const uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
+  const uint32_t nan = (bits >> 16) | 0x40;  // stays a NaN
+  return static_cast<uint16_t>(std::isnan(value) ? nan : rounded);
 }
 
 uint16_t f16_of_float(float value) {
@@ -63,19 +51,47 @@ uint16_t f16_of_float(float value) {
   return static_cast<uint16_t>(sign | ((rounded >> 13) - (112U << 10)));
 }
 
+namespace {
+
+/// What a model's weights take: a loop for each pair of dtypes, which the compiler makes vectors
+/// of.
+template <typename Read>
+void convert_all(int64_t count, const Read& read, DType dtype, void* out) {
+  if (dtype == DType::f32) {
+    auto* const to = static_cast<float*>(out);
+    for (int64_t i = 0; i < count; ++i) to[i] = read(i);
+  } else if (dtype == DType::f16) {
+    auto* const to = static_cast<uint16_t*>(out);
+    for (int64_t i = 0; i < count; ++i) to[i] = f16_of_float(read(i));
+  } else {
+    auto* const to = static_cast<uint16_t*>(out);
+    for (int64_t i = 0; i < count; ++i) to[i] = bf16_of_float(read(i));
+  }
+}
+
+}  // namespace
+
 HostTensor converted(ConstTensorView tensor, DType dtype) {
   HostTensor result = same_shape(tensor, dtype);
-  void* out = result.view().data;
+  void* const out = result.view().data;
   const int64_t count = tensor.count();
-  for (int64_t i = 0; i < count; ++i) {
-    const float value = element_as_float(tensor, i);
-    if (dtype == DType::f32) {
-      static_cast<float*>(out)[i] = value;
-    } else if (dtype == DType::f16) {
-      static_cast<uint16_t*>(out)[i] = f16_of_float(value);
-    } else {
-      static_cast<uint16_t*>(out)[i] = bf16_of_float(value);
-    }
+  const auto* const words = static_cast<const uint16_t*>(tensor.data);
+  const auto* const floats = static_cast<const float*>(tensor.data);
+  switch (tensor.dtype) {
+    case DType::f32:
+      convert_all(
+          count, [=](int64_t i) { return floats[i]; }, dtype, out);
+      break;
+    case DType::f16:
+      convert_all(
+          count, [=](int64_t i) { return float_of_f16(words[i]); }, dtype, out);
+      break;
+    case DType::bf16:
+      convert_all(
+          count, [=](int64_t i) { return float_of_bf16(words[i]); }, dtype, out);
+      break;
+    default:
+      throw Error(Code::internal, "only f32, f16 and bf16 tensors are converted").in("model");
   }
   return result;
 }

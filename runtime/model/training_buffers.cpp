@@ -87,8 +87,12 @@ uint64_t buffer_bytes(const ModelConfig& config, DType dtype, const BufferShape&
   return bytes;
 }
 
-TrainingBuffers::TrainingBuffers(std::shared_ptr<Backend> backend, const ModelConfig& config)
-    : backend_(std::move(backend)), config_(config), shared_(kNSharedBuffers) {}
+TrainingBuffers::TrainingBuffers(std::shared_ptr<Backend> backend, const ModelConfig& config,
+                                 DType activations)
+    : backend_(std::move(backend)),
+      config_(config),
+      dtype_(activations),
+      shared_(kNSharedBuffers) {}
 
 void TrainingBuffers::reserve(const BufferShape& wanted) {
   BufferShape shape = wanted;
@@ -99,7 +103,6 @@ void TrainingBuffers::reserve(const BufferShape& wanted) {
   shape.has_gradients = shape.has_gradients || shape_.has_gradients;
   shape.has_dropout = shape.has_dropout || shape_.has_dropout;
 
-  const DType dtype = backend_->activation_dtype();
   const auto fit = [&](Tensor& tensor, int64_t width, DType type) {
     const uint64_t needed = bytes_of(shape.n_tokens, width, type);
     if (needed == 0 || (!tensor.empty() && tensor.bytes() >= needed)) return;
@@ -107,16 +110,16 @@ void TrainingBuffers::reserve(const BufferShape& wanted) {
     tensor = Tensor(backend_, type, {shape.n_tokens, width});
   };
   residuals_.resize(static_cast<size_t>(shape.n_residuals));
-  for (Tensor& tensor : residuals_) fit(tensor, config_.d_model, dtype);
+  for (Tensor& tensor : residuals_) fit(tensor, config_.d_model, dtype_);
   activations_.resize(static_cast<size_t>(shape.n_kept_layers) * kNActivations);
   for (size_t i = 0; i < activations_.size(); ++i) {
     const auto name = static_cast<Activation>(i % kNActivations);
     if (is_made_again(name) && i >= kNActivations) continue;
-    fit(activations_[i], width_of(config_, name), dtype_of(name, dtype));
+    fit(activations_[i], width_of(config_, name), dtype_of(name, dtype_));
   }
   for (size_t i = 0; i < kNSharedBuffers; ++i) {
     const auto name = static_cast<SharedBuffer>(i);
-    fit(shared_[i], width_of(config_, name, shape), dtype_of(name, dtype));
+    fit(shared_[i], width_of(config_, name, shape), dtype_of(name, dtype_));
   }
   shape_ = shape;
 }

@@ -54,7 +54,7 @@ uint64_t buffer_bytes(const ModelConfig& config, DType activation_dtype, const B
 
 class TrainingBuffers {
  public:
-  TrainingBuffers(std::shared_ptr<Backend> backend, const ModelConfig& config);
+  TrainingBuffers(std::shared_ptr<Backend> backend, const ModelConfig& config, DType activations);
 
   /// Makes room. Contents are undefined afterwards; the stream must have finished with them.
   void reserve(const BufferShape& shape);
@@ -70,6 +70,7 @@ class TrainingBuffers {
  private:
   std::shared_ptr<Backend> backend_;
   const ModelConfig& config_;
+  DType dtype_;
   BufferShape shape_;
   std::vector<Tensor> residuals_;
   std::vector<Tensor> activations_;  ///< [n_kept_layers * kNActivations]

@@ -29,11 +29,11 @@ uint64_t dropout_seed(uint64_t batch_seed, const LoraBranch& branch) {
 
 TransformerTraining::TransformerTraining(std::shared_ptr<Backend> backend,
                                          const ModelConfig& config, const TrainedNetwork& network,
-                                         TrainingStream& stream)
+                                         DType activations, TrainingStream& stream)
     : config_(config),
       network_(network),
       stream_(stream),
-      buffers_(std::move(backend), config),
+      buffers_(std::move(backend), config, activations),
       heads_{config.n_heads, config.n_kv_heads, config.head_dim},
       epsilon_(static_cast<float>(config.rms_norm_eps)) {}
 

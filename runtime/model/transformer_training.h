@@ -32,8 +32,9 @@ struct TrainingBatch {
 /// Not for two threads at once.
 class TransformerTraining {
  public:
+  /// `activations`: one of the dtypes that the backend's training computes in.
   TransformerTraining(std::shared_ptr<Backend> backend, const ModelConfig& config,
-                      const TrainedNetwork& network, TrainingStream& stream);
+                      const TrainedNetwork& network, DType activations, TrainingStream& stream);
 
   /// Adds the gradients of the weighted loss of the batch and returns that loss. With `recompute`
   /// only the inputs of layers are kept, and the rest is computed again in the backward pass: the

@@ -45,8 +45,8 @@ uint64_t available_memory() {
 }
 
 uint64_t available_memory(const Backend& backend) {
-  const uint64_t own = backend.free_memory();
-  return own > 0 ? own : available_memory();
+  const std::optional<DeviceMemory> own = backend.device_memory();
+  return own ? own->free : available_memory();
 }
 
 }  // namespace okapi

@@ -43,17 +43,17 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<ParameterG
 }
 
 double Optimizer::gradient_norm(const Parameters& parameters, TrainingStream& stream) {
-  double sum = 0;
-  for (const Parameter& parameter : parameters.trained()) {
-    sum += stream.squared_norm(parameter.gradient);
-  }
-  return std::sqrt(sum);
+  std::vector<ConstTensorView> gradients;
+  for (const Parameter& parameter : parameters.trained()) gradients.push_back(parameter.gradient);
+  return std::sqrt(stream.squared_norm(gradients));
 }
 
 void Optimizer::apply(Parameters& parameters, double learning_rate, double norm, int64_t step,
                       TrainingStream& stream) const {
   const double scale = config_.clip > 0 ? std::min(1.0, config_.clip / (norm + kClipEpsilon)) : 1.0;
   std::vector<Parameter>& trained = parameters.trained();
+  std::vector<AdamWUpdate> updates;
+  updates.reserve(trained.size());
   for (size_t i = 0; i < trained.size(); ++i) {
     Parameter& parameter = trained[i];
     const int64_t n = parameter.count();
@@ -65,10 +65,11 @@ void Optimizer::apply(Parameters& parameters, double learning_rate, double norm,
     options.weight_decay = static_cast<float>(options_[i].weight_decay);
     options.gradient_scale = static_cast<float>(scale);
     options.step = step;
-    stream.adamw(TensorView(parameter.value.data, DType::f32, {n}),
-                 TensorView(parameter.gradient.data, DType::f32, {n}),
-                 parameter.first_moment.view(), parameter.second_moment.view(), options);
+    updates.push_back({TensorView(parameter.value.data, DType::f32, {n}),
+                       TensorView(parameter.gradient.data, DType::f32, {n}),
+                       parameter.first_moment.view(), parameter.second_moment.view(), options});
   }
+  stream.adamw(updates);
   parameters.refresh(stream);
 }
 

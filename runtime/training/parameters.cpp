@@ -33,8 +33,9 @@ Parameters::Parameters(std::shared_ptr<Backend> backend, const ModelConfig& conf
       stream_(&stream),
       word_selects_(options.trained.size()) {
   const LentTensor embedding = source("model.embed_tokens.weight");
-  keep_ =
-      options.base_dtype.value_or(embedding.view.dtype == DType::bf16 ? DType::bf16 : DType::f32);
+  activations_ = options.activations;
+  const bool is_narrow = embedding.view.dtype == DType::bf16 || activations_ == DType::bf16;
+  keep_ = options.base_dtype.value_or(is_narrow ? DType::bf16 : DType::f32);
   if (options.adapter != nullptr) adapter_shape_ = options.adapter->shape();
 
   network_.embedding = add_matrix({{"model.embed_tokens.weight"}});
@@ -120,15 +121,18 @@ void Parameters::add_parameter(const std::string& name, std::vector<int64_t> sha
   trained_.push_back(std::move(parameter));
 }
 
-void Parameters::fill_trained(Matrix& matrix, const std::vector<Block>& blocks, int64_t n_rows,
-                              int64_t n_columns) {
+void Parameters::fill_trained(Matrix& matrix, const std::vector<Block>& blocks,
+                              const std::vector<LentTensor>& lent) {
+  int64_t n_rows = 0;
+  for (const LentTensor& tensor : lent) n_rows += tensor.view.shape[0];
+  const int64_t n_columns = lent.front().view.shape[1];
   matrix.master = make(DType::f32, {n_rows, n_columns}, bytes_.masters);
   matrix.gradient = make(DType::f32, {n_rows, n_columns}, bytes_.gradients);
   int64_t first = 0;
-  for (const Block& block : blocks) {
-    const LentTensor lent = lend(block);
-    const HostTensor values = converted(lent.view, DType::f32);
-    const int64_t n = lent.view.shape[0];
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    const Block& block = blocks[i];
+    const HostTensor values = converted(lent[i].view, DType::f32);
+    const int64_t n = lent[i].view.shape[0];
     const TensorView rows = matrix.master.rows(first, n);
     stream_->upload(rows.data, values.view().data, bytes_of(values.view()));
     stream_->synchronize();  // before the host's values go
@@ -138,22 +142,19 @@ void Parameters::fill_trained(Matrix& matrix, const std::vector<Block>& blocks, 
     }
     first += n;
   }
-  matrix.weight = backend_->training()->trainable_weight(matrix.master.view());
+  matrix.weight = backend_->training()->trainable_weight(matrix.master.view(), activations_);
 }
 
-void Parameters::fill_frozen(Matrix& matrix, const std::vector<Block>& blocks) {
-  std::vector<LentTensor> lent;
+void Parameters::fill_frozen(Matrix& matrix, std::vector<LentTensor> lent) {
   std::vector<ConstTensorView> views;
-  for (const Block& block : blocks) {
-    LentTensor tensor = lend(block);
+  for (LentTensor& tensor : lent) {
     // A backend keeps bf16 only of bf16; the other way round it widens by itself.
     if (keep_ == DType::bf16 && tensor.view.dtype != DType::bf16) {
       HostTensor rounded = converted(tensor.view, DType::bf16);
       tensor.view = std::as_const(rounded).view();
       tensor.storage = std::move(rounded);
     }
-    lent.push_back(std::move(tensor));
-    views.push_back(lent.back().view);
+    views.push_back(tensor.view);
   }
   matrix.weight = backend_->prepare_weight(views, keep_);
 }
@@ -161,19 +162,16 @@ void Parameters::fill_frozen(Matrix& matrix, const std::vector<Block>& blocks) {
 TrainedMatrix Parameters::add_matrix(const std::vector<Block>& blocks) {
   if (options_->cancel != nullptr) options_->cancel->check();
   bool any = false;
-  int64_t n_rows = 0;
-  int64_t n_columns = 0;
+  std::vector<LentTensor> lent;
   for (const Block& block : blocks) {
     any = selects(block.name, /*is_adapter=*/false) || any;
-    const LentTensor lent = (*source_)(block.name);
-    n_rows += lent.view.shape[0];
-    n_columns = lent.view.shape[1];
+    lent.push_back(lend(block));
   }
   auto matrix = std::make_unique<Matrix>();
   if (any) {
-    fill_trained(*matrix, blocks, n_rows, n_columns);
+    fill_trained(*matrix, blocks, lent);
   } else {
-    fill_frozen(*matrix, blocks);
+    fill_frozen(*matrix, std::move(lent));
   }
   TrainedMatrix view;
   view.weight = matrix->weight.get();
@@ -291,9 +289,11 @@ void Parameters::zero_moments(TrainingStream& stream) {
 }
 
 void Parameters::refresh(TrainingStream& stream) {
+  std::vector<PreparedWeight*> weights;
   for (const auto& matrix : matrices_) {
-    if (!matrix->master.empty()) stream.refresh(*matrix->weight);
+    if (!matrix->master.empty()) weights.push_back(matrix->weight.get());
   }
+  stream.refresh(weights);
 }
 
 bool Parameters::trains_base() const {

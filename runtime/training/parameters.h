@@ -44,7 +44,9 @@ struct ParameterBytes {
 
 struct ParameterOptions {
   std::vector<std::string> trained;  ///< words and patterns, see parameter_filter.h
-  std::optional<DType> base_dtype;   ///< of frozen matrices; none: bf16 if the embedding is
+  DType activations = DType::f32;    ///< what products with the weights are computed in
+  std::optional<DType> base_dtype;   ///< of frozen matrices; none: bf16 if the embedding is, or
+                                     ///< the activations are
   PairLayout pair_layout = PairLayout::half_split;  ///< of the source's q and k
   const Adapter* adapter = nullptr;                 ///< borrowed for the call
   const CancelToken* cancel = nullptr;
@@ -91,9 +93,9 @@ class Parameters {
   };
 
   TrainedMatrix add_matrix(const std::vector<Block>& blocks);
-  void fill_trained(Matrix& matrix, const std::vector<Block>& blocks, int64_t n_rows,
-                    int64_t n_columns);
-  void fill_frozen(Matrix& matrix, const std::vector<Block>& blocks);
+  void fill_trained(Matrix& matrix, const std::vector<Block>& blocks,
+                    const std::vector<LentTensor>& lent);
+  void fill_frozen(Matrix& matrix, std::vector<LentTensor> lent);
   TrainedNorm add_norm(const std::string& name);
   void add_branches(int64_t layer, TrainedLayer& weights);
   LoraBranch add_branch(int64_t layer, Projection projection, int64_t first_column);
@@ -107,6 +109,7 @@ class Parameters {
   std::shared_ptr<Backend> backend_;
   ModelConfig config_;
   PairLayout pair_layout_;
+  DType activations_ = DType::f32;
   DType keep_ = DType::f32;
   std::optional<AdapterShape> adapter_shape_;
 

@@ -15,19 +15,18 @@
 #include "runtime/training/available_memory.h"
 #include "runtime/training/parameter_filter.h"
 #include "runtime/training/parameters.h"
+#include "runtime/training/trainer_state.h"
 
 namespace okapi {
 
 namespace {
-
-/// Logits that a loss holds at once, at most; backends cut the vocabulary up accordingly.
-constexpr uint64_t kLogitsAtOnce = uint64_t{1} << 24;
 
 /// What is trained of a model, without its weights.
 struct Inventory {
   uint64_t n_parameters = 0;
   uint64_t n_trained = 0;
   uint64_t n_trained_base = 0;
+  uint64_t n_copied = 0;      ///< elements of matrices that have masters
   uint64_t n_multiplied = 0;  ///< trained weights that products have: not norms, not a lookup
   ParameterBytes bytes;
   TrainedNetwork network;  ///< whose views are empty, or not, but point nowhere
@@ -96,6 +95,7 @@ class InventoryMaker {
       return view;
     }
     // A fused matrix is trained whole; moments are those of its trained rows.
+    result_.n_copied += n_all;
     result_.bytes.masters += n_all * sizeof(float);
     result_.bytes.gradients += n_all * sizeof(float);
     result_.bytes.moments += 2 * n_trained * sizeof(float);
@@ -180,13 +180,22 @@ Lora lora_of(const TrainerConfig& config, const ModelConfig& model) {
   return lora;
 }
 
-DType base_dtype_of(const TrainerConfig& config) {
+DType base_dtype_of(const TrainerConfig& config, DType activations) {
   if (config.base_dtype) return *config.base_dtype;
-  if (config.random_init) return DType::f32;
+  if (config.random_init || activations == DType::bf16) return activations;
   const Json json =
       parse_json_file(std::filesystem::path(config.model) / "config.json", "training");
   const Json dtype = json.value("torch_dtype", json.value("dtype", Json("float32")));
   return dtype == "bfloat16" ? DType::bf16 : DType::f32;
+}
+
+/// Without a backend, what was asked for.
+DType compute_dtype_of(const std::shared_ptr<RuntimeContext>& context,
+                       const TrainerConfig& config) {
+  if (context && context->backend()->training() != nullptr) {
+    return compute_dtype(config, *context->backend());
+  }
+  return config.compute_dtype.value_or(DType::f32);
 }
 
 /// Operations of a step's products and of attention, which sees half of the window on the mean.
@@ -286,7 +295,7 @@ TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const Tra
   plan.step_tokens = windows * (length - 1);
   plan.micro_tokens = micro * (length - 1);
   plan.n_steps = config.steps > 0 ? config.steps : -1;
-  const DType activations = context ? context->backend()->activation_dtype() : DType::f32;
+  const DType activations = compute_dtype_of(context, config);
   const auto activation_bytes = [&](bool recomputes) {
     return buffer_bytes(model, activations,
                         TransformerTraining::buffer_shape(plan.micro_tokens, recomputes,
@@ -296,17 +305,23 @@ TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const Tra
   plan.memory.masters = inventory.bytes.masters;
   plan.memory.gradients = inventory.bytes.gradients;
   plan.memory.moments = inventory.bytes.moments;
+  // The masters serve products in f32 themselves.
+  if (activations != DType::f32) {
+    plan.memory.prepared_weights = inventory.n_copied * size_of(activations);
+  }
   const uint64_t parameters = plan.memory.total();  // which a trainer has when it decides
   const uint64_t left = available > parameters ? available - parameters : 0;
   plan.recomputes = config.recompute.value_or(outweighs(activation_bytes(false), left));
   plan.memory.activations = activation_bytes(plan.recomputes);
   plan.memory.rotation =
       static_cast<uint64_t>(length) * static_cast<uint64_t>(model.head_dim) * sizeof(float);
-  const auto tokens = static_cast<uint64_t>(plan.micro_tokens);
-  plan.logits =
-      std::min(kLogitsAtOnce, tokens * static_cast<uint64_t>(model.vocab_size)) * sizeof(float);
-  plan.attention =
-      tokens * static_cast<uint64_t>(2 * model.n_kv_heads * model.head_dim) * size_of(activations);
+  if (context && context->backend()->training() != nullptr) {
+    const TrainingScratch scratch = context->backend()->training()->scratch(
+        plan.micro_tokens, {model.n_heads, model.n_kv_heads, model.head_dim}, model.vocab_size,
+        activations);
+    plan.logits = scratch.logits;
+    plan.attention = scratch.attention;
+  }
 
   const StepFlops flops = step_flops(inventory, model, lora, plan.step_tokens, length);
   plan.flops_per_step = flops.done(plan.recomputes);
@@ -322,7 +337,8 @@ TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const Tra
 TrainingPlan plan_training(const std::shared_ptr<RuntimeContext>& context,
                            const TrainerConfig& config, const PlanOptions& options) {
   const ModelConfig model = read_model_config(config.model);
-  const DType base_dtype = base_dtype_of(config);
+  const DType activations = compute_dtype_of(context, config);
+  const DType base_dtype = base_dtype_of(config, activations);
   const uint64_t available = options.available_bytes > 0 ? options.available_bytes
                              : context                   ? available_memory(*context->backend())
                                                          : available_memory();
@@ -333,7 +349,7 @@ TrainingPlan plan_training(const std::shared_ptr<RuntimeContext>& context,
     constexpr int64_t kRows = 512;
     plan.gflops = context->backend()
                       ->measure_matmul(kRows, std::min<int64_t>(model.d_ff, 4096),
-                                       std::min<int64_t>(model.d_model, 4096), DType::f32)
+                                       std::min<int64_t>(model.d_model, 4096), activations)
                       .gflops;
   }
   if (plan.gflops > 0) plan.seconds_per_step = plan.flops_per_step / (plan.gflops * 1e9);
@@ -431,6 +447,7 @@ std::string TrainingPlan::text() const {
       std::to_string(step_tokens) + " a step, " + std::to_string(micro_tokens) + " at once");
   row("frozen weights", bytes_text(memory.frozen_weights));
   row("masters (f32)", bytes_text(memory.masters));
+  if (memory.prepared_weights > 0) row("copies for products", bytes_text(memory.prepared_weights));
   row("gradients", bytes_text(memory.gradients));
   row("optimizer", bytes_text(memory.moments));
   row(recomputes ? "activations, recomputed" : "activations", bytes_text(memory.activations));

@@ -34,7 +34,7 @@ struct TrainingPlan {
 
   TrainerMemory memory;
   uint64_t logits = 0;     ///< chunks of the loss
-  uint64_t attention = 0;  ///< what the backward pass of attention gathers
+  uint64_t attention = 0;  ///< what attention gathers and sums up on the way
   uint64_t available = 0;
 
   double flops_per_step = 0;  ///< of products and attention, recomputation included

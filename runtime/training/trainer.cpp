@@ -134,18 +134,23 @@ TrainerMemory Trainer::memory() const {
   memory.moments = bytes.moments;
   memory.activations = state_->network->buffer_bytes();
   memory.rotation = state_->train_rotation->bytes() + state_->eval_rotation->bytes();
+  if (const auto device = state_->context->backend()->device_memory()) {
+    memory.device_peak = device->most_taken;
+  }
   return memory;
 }
 
 Json TrainerMemory::json() const {
-  return {{"frozen_weights", frozen_weights},
-          {"masters", masters},
-          {"prepared_weights", prepared_weights},
-          {"gradients", gradients},
-          {"moments", moments},
-          {"activations", activations},
-          {"rotation", rotation},
-          {"total", total()}};
+  Json parts = {{"frozen_weights", frozen_weights},
+                {"masters", masters},
+                {"prepared_weights", prepared_weights},
+                {"gradients", gradients},
+                {"moments", moments},
+                {"activations", activations},
+                {"rotation", rotation},
+                {"total", total()}};
+  if (device_peak) parts["device_peak"] = *device_peak;
+  return parts;
 }
 
 Json Trainer::describe() const {

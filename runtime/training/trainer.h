@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "runtime/base/cancel.h"
@@ -48,6 +49,7 @@ struct TrainerMemory {
   uint64_t moments = 0;
   uint64_t activations = 0;
   uint64_t rotation = 0;
+  std::optional<uint64_t> device_peak;  ///< most that the backend has taken, of its own memory
 
   uint64_t total() const {
     return frozen_weights + masters + prepared_weights + gradients + moments + activations +

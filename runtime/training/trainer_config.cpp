@@ -262,6 +262,9 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
 
   if (const Json* data = fields.value("data")) config.data = *data;
   config.recompute = read_recompute(fields);
+  const std::string compute = word(fields, "compute_dtype", {"auto", "f32", "bf16"}, "auto");
+  if (compute != "auto") config.compute_dtype = dtype_named(compute);
+  config.deterministic = fields.boolean_or("deterministic", true);
   const std::string base_dtype = word(fields, "base_dtype", {"auto", "f32", "bf16"}, "auto");
   if (base_dtype != "auto") config.base_dtype = dtype_named(base_dtype);
 
@@ -360,6 +363,8 @@ Json TrainerConfig::json() const {
       {"data", data},
       {"recompute", recompute ? Json(*recompute) : Json("auto")},
       {"pair_layout", pair_layout == PairLayout::half_split ? "half_split" : "interleaved"},
+      {"compute_dtype", compute_dtype ? dtype_name(*compute_dtype) : "auto"},
+      {"deterministic", deterministic},
       {"base_dtype", base_dtype ? dtype_name(*base_dtype) : "auto"},
       {"checkpoint",
        {{"folder", checkpoint.folder},

@@ -48,7 +48,14 @@
 //   recompute   "auto"                true: activations of a layer are computed again in the
 //                                     backward pass; auto: when those of a micro batch would take
 //                                     more than half of the memory that parameters leave
-//   base_dtype  "auto"                of weights that are not trained: f32, bf16; auto: as the file
+//   compute_dtype "auto"              what products and activations are computed in: f32, or bf16
+//                                     with f32 masters of the weights; auto: what suits the backend
+//   deterministic true                the same run gives the same bytes; false: a backend may add
+//                                     gradients in the order in which they are ready, where that is
+//                                     faster
+//   base_dtype  "auto"                of weights that are not trained: f32, bf16; auto: as the
+//   file,
+//                                     but bf16 if that is computed in
 //   pair_layout "half_split"          how rotary pairs lie in the rows of q and k: half_split or
 //               interleaved; files keep what they have
 //   checkpoint  {"folder": "", "every": 0, "keep": 2, "keep_best": true, "dtype": "f32"}
@@ -176,8 +183,10 @@ struct TrainerConfig {
   ScheduleConfig schedule;
   BatchConfig batch;
   Json data;
-  std::optional<bool> recompute;    ///< none: by memory
-  std::optional<DType> base_dtype;  ///< none: as the file
+  std::optional<bool> recompute;       ///< none: by memory
+  std::optional<DType> compute_dtype;  ///< none: what suits the backend
+  bool deterministic = true;
+  std::optional<DType> base_dtype;  ///< none: as the file, or as it is computed
   PairLayout pair_layout = PairLayout::half_split;
   CheckpointConfig checkpoint;
   EvaluationConfig evaluation;

@@ -61,6 +61,15 @@ int64_t steps_of(const TrainerConfig& config, const WindowSource& source) {
 
 }  // namespace
 
+DType compute_dtype(const TrainerConfig& config, Backend& backend) {
+  const DType dtype = config.compute_dtype.value_or(backend.activation_dtype());
+  if (!backend.training()->computes_in(dtype)) {
+    throw bad_config("compute_dtype",
+                     "the backend " + backend.name() + " does not train in " + dtype_name(dtype));
+  }
+  return dtype;
+}
+
 BaseModel open_base(const TrainerConfig& config, int n_threads) {
   BaseModel base;
   base.folder = config.model;
@@ -122,18 +131,21 @@ TrainerState::TrainerState(std::shared_ptr<RuntimeContext> runtime, TrainerConfi
 
   base = open_base(config, context->n_threads());
   check_ropes();
-  stream = backend->training()->create_training_stream();
+  activations = compute_dtype(config, *backend);
+  config.compute_dtype = activations;  // as checkpoints and results name it
+  stream = backend->training()->create_training_stream({.deterministic = config.deterministic});
   const std::optional<Adapter> adapter = open_adapter(config, base.config);
   ParameterOptions options;
   options.trained = config.trained;
+  options.activations = activations;
   options.base_dtype = config.base_dtype;
   options.pair_layout = config.pair_layout;
   options.adapter = adapter ? &*adapter : nullptr;
   parameters = std::make_unique<Parameters>(backend, base.config, base.source, options, *stream);
   memory_beside_parameters = available_memory(*backend);
   optimizer = std::make_unique<Optimizer>(config.optimizer, config.groups, *parameters);
-  network =
-      std::make_unique<TransformerTraining>(backend, base.config, parameters->network(), *stream);
+  network = std::make_unique<TransformerTraining>(backend, base.config, parameters->network(),
+                                                  activations, *stream);
   train_rotation = std::make_unique<TrainingRotation>(backend, base.config.n_layers);
   eval_rotation = std::make_unique<TrainingRotation>(backend, base.config.n_layers);
 }
@@ -213,12 +225,26 @@ bool TrainerState::recomputes(const MicroBatch& micro) const {
   if (config.recompute) return *config.recompute;
   const BufferShape shape =
       network->buffer_shape(static_cast<int64_t>(micro.ids.size()), /*recompute=*/false);
-  return outweighs(buffer_bytes(base.config, context->backend()->activation_dtype(), shape),
-                   memory_beside_parameters);
+  return outweighs(buffer_bytes(base.config, activations, shape), memory_beside_parameters);
 }
 
 StepBatch TrainerState::next_batch() const {
   return read_step(*data.train, position, config.batch, length, base.config.vocab_size);
+}
+
+StepBatch TrainerState::take_batch() {
+  const bool is_there = ahead_.position == position;
+  ahead_.position = -1;
+  return is_there ? std::move(ahead_.batch) : next_batch();
+}
+
+void TrainerState::read_ahead(int64_t at) {
+  try {
+    ahead_.batch = read_step(*data.train, at, config.batch, length, base.config.vocab_size);
+    ahead_.position = at;
+  } catch (...) {  // its own step will read it again, and say so
+    ahead_.position = -1;
+  }
 }
 
 double TrainerState::add_gradients(const StepBatch& batch) {
@@ -271,7 +297,7 @@ TrainingStep TrainerState::run_step() {
         .field("steps");
   }
   const auto begin = std::chrono::steady_clock::now();
-  const StepBatch batch = next_batch();
+  const StepBatch batch = take_batch();
   const double loss = add_gradients(batch);
   const double norm = Optimizer::gradient_norm(*parameters, *stream);
 
@@ -302,6 +328,7 @@ TrainingStep TrainerState::run_step() {
   result.n_learned = batch.n_learned;
   result.rope = train_rope->canonical();
   optimizer->apply(*parameters, result.learning_rate, norm, step + 1, *stream);
+  if (step + 1 < n_steps) read_ahead(position + batch.n_windows);  // while a device is at work
   stream->synchronize();
 
   divergence = std::move(guard);

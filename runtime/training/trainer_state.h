@@ -36,6 +36,9 @@ struct BaseModel {
   std::shared_ptr<const Checkpoint> checkpoint;  ///< null for fresh weights
 };
 
+/// What a run computes in. Throws invalid_argument if the backend, which trains, does not.
+DType compute_dtype(const TrainerConfig& config, Backend& backend);
+
 BaseModel open_base(const TrainerConfig& config, int n_threads);
 
 /// The adapter that training starts from; none without a lora section.
@@ -56,6 +59,7 @@ class TrainerState {
   BaseModel base;
   int64_t n_steps = 0;
   int64_t length = 0;  ///< most tokens of a window
+  DType activations = DType::f32;
   std::unique_ptr<TrainingStream> stream;
   std::unique_ptr<Parameters> parameters;
   std::unique_ptr<Optimizer> optimizer;
@@ -96,6 +100,8 @@ class TrainerState {
   /// Adds the gradients of a step's loss, from zero; returns the mean loss.
   double add_gradients(const StepBatch& batch);
   StepBatch next_batch() const;
+  StepBatch take_batch();       ///< the same, where it was read ahead
+  void read_ahead(int64_t at);  ///< the windows from `at` on
   TrainingStep run_step();
   TrainingEvaluation run_evaluation();
 
@@ -115,6 +121,10 @@ class TrainerState {
  private:
   void check_ropes();
   mutable std::vector<const CancelToken*> cancels_;
+  struct {
+    int64_t position = -1;  ///< of its first window; -1: none
+    StepBatch batch;
+  } ahead_;
 };
 
 }  // namespace okapi

@@ -1,19 +1,22 @@
 #!/usr/bin/env python3
-"""okapi's CUDA backend against the ceilings of its device, and against transformers: one Markdown table.
+"""okapi's CUDA backend against the ceilings of its device, and against transformers: Markdown tables.
 
     python3 scripts/bench/measure_gpu.py --okapi build/cuda/bin/okapi --out backends/cuda/MEASURED.md
 
 Every figure of a shape is taken in one run of `okapi bench`, which measures the ceilings too; transformers
 (sdpa attention, inference mode, logits of the last token only) runs right after it on the same device. Weights
-are random: speed does not depend on their values, but for zeros.
+are random: speed does not depend on their values, but for zeros. Training is compare_training.py's.
 """
 
 import argparse
 import datetime
 import json
+import os
 import subprocess
 import sys
 import time
+
+import compare_training
 
 SHAPES = {
     "tinyllama-1.1b": dict(prefills=[8192, 32768], depths=[2048], batch=(16, 4096), config=dict(
@@ -154,6 +157,38 @@ def rows_of(shape, report, other):
     return rows
 
 
+def training_rows(arguments, shapes):
+    """Each shape with sums in a fixed order, which is the default, and in any; torch runs beside the first."""
+    rows = []
+    for shape in shapes:
+        theirs = None
+        for deterministic in (True, False):
+            print(f"measure_gpu: training {shape}", file=sys.stderr, flush=True)
+            row = compare_training.compare(arguments.okapi, "cuda", shape, 1, os.cpu_count(), deterministic=deterministic,
+                                           without_torch=arguments.without_transformers or not deterministic)
+            if row["tokens_per_s"]["torch"]:
+                theirs = row["tokens_per_s"]["torch"], row["peak_bytes"]["torch"]
+            speed, peak = row["tokens_per_s"]["okapi"], row["peak_bytes"]["okapi"] / 2**30
+            beside = (f"{theirs[0]:,.0f} | {speed / theirs[0]:.2f} | {peak:.1f} | {theirs[1] / 2**30:.1f}" if theirs
+                      else f"- | - | {peak:.1f} | -")
+            rows.append(f"| {shape} | {row['tokens']} | {'fixed' if deterministic else 'any'} | {speed:,.0f} | "
+                        f"{row['ceiling']['okapi'] * 100:.0f} % | {beside} |")
+            print(rows[-1], file=sys.stderr, flush=True)
+    return rows
+
+
+TRAINING = """
+## Training
+
+Steps of `compare_training.py --device cuda`: bf16 with f32 masters, LoRA of rank 8 beside a frozen bf16 model, the small
+shape compiled by torch. Tokens per second; the ceiling is the bf16 product. Peaks in GiB: what okapi took from the
+driver, and the most that torch's tensors held. "Order": whether gradients are summed in a fixed order.
+
+| shape | tokens | order | okapi | of the ceiling | torch | ratio | okapi peak | torch peak |
+|---|---|---|---|---|---|---|---|---|
+"""
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--okapi", default="build/cuda/bin/okapi")
@@ -163,6 +198,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="the smallest shape only")
     parser.add_argument("--without-transformers", action="store_true")
     parser.add_argument("--without-job", action="store_true", help="leave out the job of 50 prompts")
+    parser.add_argument("--without-training", action="store_true")
     arguments = parser.parse_args()
     shapes = list(SHAPES)[:1] if arguments.quick else arguments.shapes
     job = ""
@@ -195,6 +231,9 @@ run: {'; '.join(ceilings)}. Written by `scripts/gpu-check`.
 | shape | what | okapi | of the ceiling | transformers | ratio |
 |---|---|---|---|---|---|
 """ + "\n".join(rows) + "\n" + job
+    if not arguments.without_training:
+        trained = ["savanna-5m"] if arguments.quick else list(compare_training.SHAPES["cuda"])
+        text += TRAINING + "\n".join(training_rows(arguments, trained)) + "\n"
     with open(arguments.out, "w", encoding="utf-8") as file:
         file.write(text)
     print(text)

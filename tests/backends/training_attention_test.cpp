@@ -34,6 +34,10 @@ class TrainingAttentionTest : public TrainingTest {
 
   /// Both directions, into memory that holds NaN before: everything is written.
   Result run(const reference::Attention& shape, const Values& qkv, const Values& out_gradient) {
+    return run(*training_, shape, qkv, out_gradient);
+  }
+  Result run(TrainingStream& stream, const reference::Attention& shape, const Values& qkv,
+             const Values& out_gradient) {
     const int64_t t = shape.n_rows();
     const int64_t width = shape.n_heads * shape.head_dim;
     const HeadLayout heads{shape.n_heads, shape.n_kv_heads, shape.head_dim};
@@ -44,9 +48,11 @@ class TrainingAttentionTest : public TrainingTest {
     Tensor log_sums =
         put_f32(Values(static_cast<size_t>(t * shape.n_heads), NAN), {t, shape.n_heads});
     Tensor gradient = put(Values(qkv.size(), NAN), {t, shape.row_width()});
-    training_->attention_forward(input.view(), heads, sequences, out.view(), log_sums.view());
-    training_->attention_backward(input.view(), heads, sequences, out.view(), log_sums.view(),
-                                  d_out.view(), gradient.view());
+    stream_->synchronize();  // the stream in question need not be the one that uploaded
+    stream.attention_forward(input.view(), heads, sequences, out.view(), log_sums.view());
+    stream.attention_backward(input.view(), heads, sequences, out.view(), log_sums.view(),
+                              d_out.view(), gradient.view());
+    stream.synchronize();
     return {get(out.view()), get(log_sums.view()), get(gradient.view())};
   }
 
@@ -108,6 +114,30 @@ TEST_P(TrainingAttentionTest, SumsTheGradientsOfSharedKeys) {
 
 TEST_P(TrainingAttentionTest, TakesRaggedBatches) {
   expect_gradient(shape_of(4, 2, 16, {1, 200, 64, 2, 63, 129}));
+}
+
+// Sequences of one length and scale, which a backend may take as a batch, in both ways of adding.
+TEST_P(TrainingAttentionTest, TakesWholeBatches) {
+  TrainingStreamOptions fast;
+  fast.deterministic = false;
+  const auto stream = backend_->training()->create_training_stream(fast);
+  for (const int64_t head_dim : {64, 128}) {
+    for (const int64_t length : {256, 301}) {
+      reference::Attention shape = shape_of(4, 2, head_dim, {length, length});
+      shape.scales[1] = shape.scales[0];
+      const Values qkv = random(shape.n_rows() * shape.row_width());
+      const Values out_gradient = random(shape.n_rows() * shape.n_heads * shape.head_dim);
+      const Values wanted = shape.backward(qkv, out_gradient);
+      for (TrainingStream* way : {training_, stream.get()}) {
+        const Result got = run(*way, shape, qkv, out_gradient);
+        EXPECT_LE(error_per_element(got.out, shape.forward(qkv)), tolerance_) << describe(shape);
+        EXPECT_LE(error_per_element(got.log_sums, shape.log_sums(qkv)), tolerance_);
+        EXPECT_LE(relative_error(got.gradient, wanted), tolerance_) << describe(shape);
+      }
+      const Result again = run(shape, qkv, out_gradient);
+      EXPECT_EQ(run(shape, qkv, out_gradient).gradient, again.gradient);
+    }
+  }
 }
 
 // Long enough that one head's queries are divided among several tasks, whose sums are added.

@@ -125,6 +125,7 @@ TEST_P(TrainingLimitsTest, OtherThreadLimitsAgreeToRounding) {
     Tensor gradient(backend_, activations_, {t, 32});
     Tensor out(backend_, activations_, {t, 16});
     Tensor log_sums(backend_, DType::f32, {t, 2});
+    stream_->synchronize();  // which put it there
     attention_both_ways(*stream, t, input, gradient, out, log_sums);
     stream->synchronize();
     gradients.push_back(get(gradient.view()));

@@ -199,7 +199,9 @@ TEST_P(TrainingLinearTest, TrainableWeightFollowsItsMaster) {
   EXPECT_THROW(training_->refresh(*frozen), BackendError);
   TensorView apart = trained.master.view();
   apart.shape[1] = k - 1;
-  EXPECT_THROW(backend_->training()->trainable_weight(apart), BackendError);
+  EXPECT_THROW(backend_->training()->trainable_weight(apart, activations_), BackendError);
+  EXPECT_THROW(backend_->training()->trainable_weight(trained.master.view(), DType::f16),
+               BackendError);
 }
 
 OKAPI_FOR_EACH_BACKEND(TrainingLinearTest);

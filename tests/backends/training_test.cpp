@@ -6,12 +6,14 @@ void TrainingTest::SetUp() {
   BackendTest::SetUp();
   if (IsSkipped() || HasFatalFailure()) return;
   if (backend_->training() == nullptr) GTEST_SKIP() << GetParam() << " does not train";
-  training_ = backend_->training()->create_training_stream();
+  auto stream = backend_->training()->create_training_stream();
+  training_ = stream.get();
+  stream_ = std::move(stream);
 }
 
 TrainingTest::Trained TrainingTest::train(const Values& values, int64_t rows, int64_t columns) {
   Trained trained{put_f32(values, {rows, columns}), nullptr};
-  trained.weight = backend_->training()->trainable_weight(trained.master.view());
+  trained.weight = backend_->training()->trainable_weight(trained.master.view(), activations_);
   training_->refresh(*trained.weight);
   return trained;
 }

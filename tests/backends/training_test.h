@@ -25,7 +25,7 @@ class TrainingTest : public BackendTest {
   /// 32 ulp of sums over k elements of size 1.
   double allowed(int64_t k) const { return tolerance_ * std::sqrt(static_cast<double>(k)); }
 
-  std::unique_ptr<TrainingStream> training_;
+  TrainingStream* training_ = nullptr;  ///< stream_: what puts and gets goes in its order
 };
 
 /// Some elements of a gradient: by central differences of a function of x. Its error is some 1e-9

@@ -44,6 +44,59 @@ TEST_P(TrainingVectorTest, SumsSquaresInDouble) {
   }
 }
 
+// All of a model's gradients at once, wherever they begin: as one after the other.
+TEST_P(TrainingVectorTest, SumsSquaresOfManyTensors) {
+  const Values x = random_(100000);
+  const Tensor input = put_f32(x, {100000});
+  const auto* const data = static_cast<const float*>(input.view().data);
+  std::vector<ConstTensorView> parts;
+  int64_t begin = 0;
+  for (const int64_t n : {1, 3, 40000, 20, 50000, 9976}) {
+    parts.emplace_back(data + begin, DType::f32, std::initializer_list<int64_t>{n});
+    begin += n;
+  }
+  const double wanted = dot(x, x);
+  const double found = training_->squared_norm(parts);
+  EXPECT_NEAR(found, wanted, 1e-6 * wanted);
+  EXPECT_EQ(training_->squared_norm(parts), found);
+  EXPECT_EQ(training_->squared_norm(std::span<const ConstTensorView>()), 0.0);
+}
+
+// Tensors of several sizes, learning rates and places in memory in one call, beside each alone.
+TEST_P(TrainingVectorTest, AdamWChangesManyTensorsAsEachAlone) {
+  const int64_t sizes[] = {5, 33000, 1, 20001};
+  const int64_t n = 53007;
+  const Values values = random_(n);
+  const Values slopes = random_(n);
+  Tensor together = put_f32(values, {n});
+  Tensor alone = put_f32(values, {n});
+  const Tensor gradient = put_f32(slopes, {n});
+  Tensor moments[] = {
+      put_f32(Values(static_cast<size_t>(n)), {n}), put_f32(Values(static_cast<size_t>(n)), {n}),
+      put_f32(Values(static_cast<size_t>(n)), {n}), put_f32(Values(static_cast<size_t>(n)), {n})};
+  const auto part = [](Tensor& tensor, int64_t first, int64_t count) {
+    return TensorView(static_cast<float*>(tensor.view().data) + first, DType::f32, {count});
+  };
+  std::vector<AdamWUpdate> updates;
+  int64_t first = 0;
+  for (const int64_t count : sizes) {
+    AdamWStep step;
+    step.learning_rate = 0.01F * static_cast<float>(1 + updates.size());
+    const ConstTensorView slope(static_cast<const float*>(gradient.view().data) + first, DType::f32,
+                                {count});
+    updates.push_back({part(together, first, count), slope, part(moments[0], first, count),
+                       part(moments[1], first, count), step});
+    training_->adamw(part(alone, first, count), slope, part(moments[2], first, count),
+                     part(moments[3], first, count), step);
+    first += count;
+  }
+  training_->adamw(updates);
+  EXPECT_EQ(get(together.view()), get(alone.view()));
+  EXPECT_EQ(get(moments[0].view()), get(moments[2].view()));
+  EXPECT_EQ(get(moments[1].view()), get(moments[3].view()));
+  EXPECT_NE(get(together.view()), values);
+}
+
 // The paper's algorithm 2 in double, for several steps.
 TEST_P(TrainingVectorTest, AdamWEqualsThePlainLoop) {
   for (const int64_t n : {1, 13, 40003}) {

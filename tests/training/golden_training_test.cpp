@@ -4,6 +4,8 @@
 
 #include <map>
 
+#include "backends/training.h"
+#include "runtime/base/error.h"
 #include "runtime/model/adapter.h"
 #include "runtime/model/safetensors.h"
 #include "tests/golden/golden_files.h"
@@ -46,6 +48,7 @@ std::vector<float> floats(const SafetensorsFile& file, const std::string& name) 
 Json full_run() {
   return {{"model", golden("tiny-gqa").string()},
           {"steps", kSteps},
+          {"compute_dtype", "f32"},
           {"optimizer",
            {{"learning_rate", 1e-3},
             {"beta1", 0.9},
@@ -109,6 +112,55 @@ TEST(GoldenTrainingTest, AdaptersTrainAsPeftsDo) {
     EXPECT_LT(relative_error(floats(found, name), floats(wanted, name)), 5e-4) << name;
   }
   EXPECT_FALSE(std::filesystem::exists(folder.path() / "model.safetensors"));
+}
+
+// In bf16 with f32 masters. Along the way from a weight to the loss and back stand some 60
+// roundings of up to 2^-9 each, which add up as their root: 1.5 %. The bound is three times that.
+TEST(GoldenTrainingTest, NarrowGradientsAreNearThoseOfPyTorch) {
+  if (!engine()->backend()->training()->computes_in(DType::bf16)) GTEST_SKIP() << "f32 alone";
+  const SafetensorsFile expected = SafetensorsFile::open(training_data("training.safetensors"));
+  Json run = full_run();
+  run["compute_dtype"] = "bf16";
+  const auto trainer = make_trainer(run, golden_windows());
+  for (const Trainer::NamedValues& gradient : trainer->gradients()) {
+    EXPECT_LT(relative_error(gradient.values, floats(expected, "grad." + gradient.name)), 0.045)
+        << gradient.name;
+  }
+}
+
+TEST(GoldenTrainingTest, NarrowStepsLoseAsPyTorchs) {
+  if (!engine()->backend()->training()->computes_in(DType::bf16)) GTEST_SKIP() << "f32 alone";
+  for (const bool with_lora : {false, true}) {
+    const SafetensorsFile expected = SafetensorsFile::open(
+        training_data(with_lora ? "lora.safetensors" : "training.safetensors"));
+    const std::vector<float> losses = floats(expected, "losses");
+    Json run = with_lora ? lora_run() : full_run();
+    run["compute_dtype"] = "bf16";
+    std::vector<std::vector<float>> values[2];
+    for (auto& after : values) {
+      const auto trainer = make_trainer(run, golden_windows());
+      EXPECT_EQ(trainer->config().compute_dtype, DType::bf16);
+      for (size_t i = 0; i < kSteps; ++i) {
+        EXPECT_NEAR(trainer->step().loss / losses[i], 1, 0.01) << "step " << i;
+      }
+      for (Trainer::NamedValues& named : trainer->values())
+        after.push_back(std::move(named.values));
+    }
+    EXPECT_EQ(values[0], values[1]);  // the same bytes
+  }
+}
+
+TEST(GoldenTrainingTest, RefusesADtypeThatTheBackendDoesNotComputeIn) {
+  if (engine()->backend()->training()->computes_in(DType::bf16)) GTEST_SKIP() << "all are there";
+  Json run = full_run();
+  run["compute_dtype"] = "bf16";
+  try {
+    static_cast<void>(make_trainer(run, golden_windows()));
+    FAIL() << "trains";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), Code::invalid_argument);
+    EXPECT_NE(error.message().find("compute_dtype"), std::string::npos) << error.message();
+  }
 }
 
 // The weights of a merged model give what the adapter beside them gives.

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "backends/training.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/training/windows.h"
 
@@ -32,6 +33,12 @@ TEST(PlanTest, MemoryIsWhatATrainerAllocates) {
   runs.back()["batch"]["micro"] = 2;
   runs.push_back(runs[0]);
   runs.back()["parameters"] = {{"train", "embed"}};
+  if (engine()->backend()->training()->computes_in(DType::bf16)) {
+    for (size_t i = 0, n = runs.size(); i < n; ++i) {
+      runs.push_back(runs[i]);
+      runs.back()["compute_dtype"] = "bf16";
+    }
+  }
 
   for (Json& run : runs) {
     run["batch"]["length"] = 33;
@@ -40,6 +47,7 @@ TEST(PlanTest, MemoryIsWhatATrainerAllocates) {
     const TrainerMemory real = trainer->memory();
     const TrainingPlan plan = plan_training(engine(), TrainerConfig::from_json(run), {.gflops = 1});
     EXPECT_EQ(plan.memory.masters, real.masters) << run;
+    EXPECT_EQ(plan.memory.prepared_weights, real.prepared_weights) << run;
     EXPECT_EQ(plan.memory.gradients, real.gradients) << run;
     EXPECT_EQ(plan.memory.moments, real.moments) << run;
     EXPECT_EQ(plan.memory.activations, real.activations) << run;

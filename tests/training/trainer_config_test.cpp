@@ -62,6 +62,8 @@ TEST(TrainerConfigTest, WrittenOutReadsBackTheSame) {
   json["schedule"] = {{"kind", "cosine"}, {"warmup", 3}, {"floor", 0.1}};
   json["recompute"] = true;
   json["base_dtype"] = "bf16";
+  json["compute_dtype"] = "bf16";
+  json["deterministic"] = false;
   json["checkpoint"] = {{"folder", "out"}, {"every", 5}, {"dtype", "bf16"}};
   json["data"] = {{"dataset", "text"}};
   const TrainerConfig config = TrainerConfig::from_json(json);
@@ -95,6 +97,8 @@ TEST(TrainerConfigTest, EachValueIsChecked) {
       {with({"lora"}, {{"from", "a"}, {"rank", 4}}), "the adapter of `from` says it"},
       {with({"lora", "dropout"}, 1.0), "lora.dropout"},
       {with({"base_dtype"}, "int8"), "base_dtype: wanted one of auto, f32, bf16"},
+      {with({"compute_dtype"}, "f16"), "compute_dtype: wanted one of auto, f32, bf16"},
+      {with({"deterministic"}, "no"), "deterministic: wanted"},
       {with({"checkpoint", "every"}, 5), "checkpoint.every: there is no folder"},
       {with({"rope", "schedule"},
             {{{"scheme", "linear"}, {"parameter", "scale"}, {"at", {{5, 1}, {5, 2}}}}}),

@@ -95,6 +95,7 @@ inline Json small_run(const std::filesystem::path& model, int64_t steps) {
   return {{"model", model.string()},
           {"init", {{"random", {{"deviation", 0.15}}}}},
           {"seed", 5},
+          {"compute_dtype", "f32"},
           {"steps", steps},
           {"optimizer", {{"learning_rate", 3e-3}, {"beta2", 0.99}, {"weight_decay", 0.01}}},
           {"batch", {{"sequences", 4}}}};

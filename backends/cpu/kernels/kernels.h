@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "backends/training_numbers.h"
+
 namespace okapi::cpu {
 
 /// Most keys of one attention tile.
@@ -70,25 +72,6 @@ struct AttentionBackwardTile {
   int n_keys;
   int head_dim;
   int64_t diagonal;  ///< lane l sees the keys up to l + diagonal of this tile
-};
-
-/// Which elements dropout keeps, and what it multiplies them by.
-struct DropoutMask {
-  uint32_t key_low;
-  uint32_t key_high;
-  uint32_t first_kept;  ///< an element whose hash is below is dropped
-  float scale;
-};
-
-/// AdamW's numbers, as the loop uses them.
-struct AdamWFactors {
-  float gradient_scale;
-  float keep1, add1;  ///< of the first moment: beta1, 1 - beta1
-  float keep2, add2;
-  float decay;         ///< 1 - learning_rate * weight_decay
-  float step_size;     ///< learning_rate / (1 - beta1^step)
-  float second_scale;  ///< 1 / sqrt(1 - beta2^step)
-  float epsilon;
 };
 
 struct Kernels {

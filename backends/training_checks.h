@@ -1,12 +1,16 @@
-#include "backends/cpu/training_sequence.h"
+// What every backend asks of the arguments of training's operations.
+#pragma once
 
+#include <cstdint>
+#include <span>
 #include <string>
 
-#include "backends/cpu/kv_page.h"
+#include "backends/checks.h"
+#include "backends/training.h"
 
-namespace okapi::cpu {
+namespace okapi {
 
-void check_heads(const char* what, const HeadLayout& heads) {
+inline void check_heads(const char* what, const HeadLayout& heads) {
   const std::string name = what;
   if (heads.n_kv_heads < 1 || heads.n_heads < 1 || heads.n_heads % heads.n_kv_heads != 0) {
     throw BackendError(name + ": " + std::to_string(heads.n_kv_heads) +
@@ -18,8 +22,9 @@ void check_heads(const char* what, const HeadLayout& heads) {
   }
 }
 
-void check_training_sequences(const char* what, int64_t n_rows, const HeadLayout& heads,
-                              std::span<const TrainingSequence> sequences) {
+/// They follow one another over exactly n_rows rows, and their rotations fit.
+inline void check_training_sequences(const char* what, int64_t n_rows, const HeadLayout& heads,
+                                     std::span<const TrainingSequence> sequences) {
   const std::string name = what;
   int64_t row = 0;
   for (const TrainingSequence& sequence : sequences) {
@@ -39,4 +44,10 @@ void check_training_sequences(const char* what, int64_t n_rows, const HeadLayout
   }
 }
 
-}  // namespace okapi::cpu
+inline void check_loss_weights(std::span<const float> weights, size_t n_tokens) {
+  if (weights.empty() || weights.size() == n_tokens) return;
+  throw BackendError("cross_entropy: wanted " + std::to_string(n_tokens) + " weights, found " +
+                     std::to_string(weights.size()));
+}
+
+}  // namespace okapi
