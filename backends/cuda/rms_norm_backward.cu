@@ -217,8 +217,9 @@ void CudaStream::rms_norm_backward(ConstTensorView residual, ConstTensorView wei
   const int64_t n_held = (n_pieces + (by_warp ? kWarp : threads) - 1) / (by_warp ? kWarp : threads);
   const int64_t rows_at_once = by_warp ? threads / kWarp : 1;
   constexpr int64_t kBlocksPerProcessor = 4;
-  const int64_t n_blocks = std::min<int64_t>((n_tokens + rows_at_once - 1) / rows_at_once,
-                                             int64_t{shared_->size.n_processors} * kBlocksPerProcessor);
+  const int64_t n_blocks =
+      std::min<int64_t>((n_tokens + rows_at_once - 1) / rows_at_once,
+                        int64_t{shared_->size.n_processors} * kBlocksPerProcessor);
   NormBackward a = {};
   a.residual = residual.data;
   a.weight = static_cast<const float*>(weight.data);

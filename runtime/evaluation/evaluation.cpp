@@ -137,14 +137,14 @@ void Evaluation::run(const RunOptions& options) {
   how.rope_length = options_.rope_length;
   how.adapter = options_.adapter;
   how.deterministic = options_.deterministic;
-  const uint64_t free_memory = model_->context()->backend()->free_memory();
-  cache_budget_ = free_memory - free_memory / kReservedShare;
+  const std::optional<DeviceMemory> device = model_->context()->backend()->device_memory();
+  if (device) cache_budget_ = device->free - device->free / kReservedShare;
   SequenceBatch batch(model_, how, options.cancel);
   const int64_t n_prompt_tokens_before = n_prompt_tokens_;
   const int64_t n_shared_tokens_before = n_shared_tokens_;
   // Where a device computes, the next prompts are made meanwhile. They are waited for, so that who
   // is in a batch together, and with it how sums round, does not depend on time.
-  const bool has_device = free_memory > 0;
+  const bool has_device = device.has_value();
   std::deque<std::future<PreparedItem>> coming;
   std::optional<PreparedItem> next;  // made, but without room in the batch so far
   int64_t index = 0;
@@ -185,9 +185,9 @@ bool Evaluation::has_room(const SequenceBatch& batch, const PreparedItem& next) 
   if (batch.is_empty()) return true;
   const uint64_t cache_bytes = static_cast<uint64_t>(batch.n_tokens() + next.n_tokens_in_all()) *
                                model_->kv_bytes_per_token();
-  if (cache_budget_ > 0 && cache_bytes > cache_budget_) return false;
+  if (cache_budget_ && cache_bytes > *cache_budget_) return false;
   if (options_.batch_size > 0) return batch.size() < static_cast<size_t>(options_.batch_size);
-  if (cache_budget_ > 0) return batch.size() < kUsualDeviceBatch;
+  if (cache_budget_) return batch.size() < kUsualDeviceBatch;
   return batch.size() < kUsualBatch && cache_bytes <= kUsualCacheBytes;
 }
 

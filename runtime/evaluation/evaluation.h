@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 
@@ -76,9 +77,9 @@ class Evaluation {
   std::shared_ptr<const Model> model_;
   EvaluationOptions options_;
   int64_t n_items_ = 0;
-  int64_t n_prompt_tokens_ = 0;  ///< admitted by run()
-  int64_t n_shared_tokens_ = 0;  ///< of these, read once for several items
-  uint64_t cache_budget_ = 0;    ///< bytes, on a device with memory of its own; 0: none
+  int64_t n_prompt_tokens_ = 0;           ///< admitted by run()
+  int64_t n_shared_tokens_ = 0;           ///< of these, read once for several items
+  std::optional<uint64_t> cache_budget_;  ///< bytes, on a device with memory of its own
   Run run_;
   int64_t run_id_ = 0;  ///< in the results, if there are any
 
