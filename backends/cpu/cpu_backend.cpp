@@ -20,7 +20,7 @@ int checked_threads(const BackendOptions& options) {
     throw BackendError("device_index: the CPU is device 0, found " +
                        std::to_string(options.device_index));
   }
-  return options.n_threads > 0 ? options.n_threads : omp_get_num_procs();
+  return most_threads(options.n_threads > 0 ? options.n_threads : omp_get_num_procs());
 }
 
 std::string processor_name() {

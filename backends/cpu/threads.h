@@ -32,20 +32,31 @@ class SignalDelay {
   sigset_t before_;
 };
 
+/// Threads that OpenMP gives when so many are wanted: OMP_THREAD_LIMIT may allow fewer.
+inline int most_threads(int wanted) { return std::min(wanted, omp_get_thread_limit()); }
+
 /// OpenMP's thread count is a setting of the calling thread, which oneDNN reads too. Every entry
-/// into the backend sets its own limit and gives the caller's back on return.
+/// into the backend sets its own limit and gives the caller's back on return. OpenMP must give as
+/// many (so not fewer when it finds the machine busy, and see most_threads): oneDNN deals out work
+/// by that number, and what it deals to threads that do not come is silently not done.
 class ThreadLimit {
  public:
-  explicit ThreadLimit(int n_threads) : before_(omp_get_max_threads()) {
+  explicit ThreadLimit(int n_threads)
+      : before_(omp_get_max_threads()), was_dynamic_(omp_get_dynamic()) {
+    omp_set_dynamic(0);
     omp_set_num_threads(n_threads);
   }
-  ~ThreadLimit() { omp_set_num_threads(before_); }
+  ~ThreadLimit() {
+    omp_set_num_threads(before_);
+    omp_set_dynamic(was_dynamic_);
+  }
   ThreadLimit(const ThreadLimit&) = delete;
   ThreadLimit& operator=(const ThreadLimit&) = delete;
 
  private:
   SignalDelay delay_;
   int before_;
+  int was_dynamic_;
 };
 
 /// Below this many elements or multiply-adds, waking the other threads costs more than they save.

@@ -70,8 +70,7 @@ OKAPI_API okapi_status okapi_model_open(okapi_runtime* runtime, const char* path
 /// @param options      borrowed for the call; NULL for defaults
 /// @param[out] model   owned by the caller; has the tokenizer of `tokenizer_file`, if any
 /// @return as okapi_model_open(); OKAPI_INVALID_ARGUMENT also if the tokenizer has more ids than
-/// the
-///         model
+///         the model
 /// @note [thread-safe]
 /// @since 0.1
 OKAPI_API okapi_status okapi_model_create_random(okapi_runtime* runtime, const char* config_json,
