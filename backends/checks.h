@@ -120,18 +120,23 @@ inline void check_rotation(const std::string& what, const RotaryView& rotation, 
   }
 }
 
+inline void check_heads(const char* what, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim) {
+  const std::string name = what;
+  if (n_kv_heads < 1 || n_heads < 1 || n_heads % n_kv_heads != 0) {
+    throw BackendError(name + ": " + std::to_string(n_kv_heads) +
+                       " key/value heads do not divide " + std::to_string(n_heads) + " heads");
+  }
+  if (head_dim < 2 || head_dim % 2 != 0) {
+    throw BackendError(name + ": head_dim must be even, found " + std::to_string(head_dim));
+  }
+}
+
 /// Everything but the cache's dtype.
 inline void check_kv_sequences(const char* what, int64_t n_rows, int64_t n_heads,
                                const KvLayout& layout, int64_t layer,
                                std::span<const KvSequence> sequences) {
   const std::string name = what;
-  if (layout.n_kv_heads < 1 || n_heads < 1 || n_heads % layout.n_kv_heads != 0) {
-    throw BackendError(name + ": " + std::to_string(layout.n_kv_heads) +
-                       " key/value heads do not divide " + std::to_string(n_heads) + " heads");
-  }
-  if (layout.head_dim < 2 || layout.head_dim % 2 != 0) {
-    throw BackendError(name + ": head_dim must be even, found " + std::to_string(layout.head_dim));
-  }
+  check_heads(what, n_heads, layout.n_kv_heads, layout.head_dim);
   if (layout.page_tokens < 1) throw BackendError(name + ": page_tokens must be positive");
   if (layer < 0 || layer >= layout.n_layers) {
     throw BackendError(name + ": layer " + std::to_string(layer) + " of " +

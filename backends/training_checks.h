@@ -11,15 +11,7 @@
 namespace okapi {
 
 inline void check_heads(const char* what, const HeadLayout& heads) {
-  const std::string name = what;
-  if (heads.n_kv_heads < 1 || heads.n_heads < 1 || heads.n_heads % heads.n_kv_heads != 0) {
-    throw BackendError(name + ": " + std::to_string(heads.n_kv_heads) +
-                       " key/value heads do not divide " + std::to_string(heads.n_heads) +
-                       " heads");
-  }
-  if (heads.head_dim < 2 || heads.head_dim % 2 != 0) {
-    throw BackendError(name + ": head_dim must be even, found " + std::to_string(heads.head_dim));
-  }
+  check_heads(what, heads.n_heads, heads.n_kv_heads, heads.head_dim);
 }
 
 /// They follow one another over exactly n_rows rows, and their rotations fit.

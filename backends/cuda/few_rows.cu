@@ -216,7 +216,7 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
   int parity = 0;
   for (int unit = first_unit; unit < end_unit; unit += 2) {
     const int n_rows = min(kRows, min(end_unit * kUnitRows, a.n) - unit * kUnitRows);
-    // Asked for now, so that it is there when the sums are; with a residual all have a thread.
+    // Asked for early, so that it is there when the sums are; with a residual all have a thread.
     const int own_row = static_cast<int>(threadIdx.x) % kRows;
     Bf16* const own_residual =
         a.residual != nullptr && own_row < n_rows && static_cast<int>(threadIdx.x) < kRows * a.m
