@@ -4,7 +4,7 @@
 function(okapi_add_engine_test name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "CPU_ONLY" "" "")
   set(ARGN ${arg_UNPARSED_ARGUMENTS})
-  okapi_add_test(${name} LIBS okapi_runtime ${ARGN})
+  okapi_add_test(${name} LIBS okapi_test_support ${ARGN})
   okapi_targets_below(${PROJECT_SOURCE_DIR}/plugins/rope schemes)
   add_dependencies(${name} okapi_backend_cpu okapi_tokenizer_sentencepiece ${schemes})
   if(TARGET okapi_backend_cuda AND NOT arg_CPU_ONLY)
