@@ -1,5 +1,6 @@
 // The `okapi` command.
 #include <cstdio>
+#include <cstdlib>
 #include <string>
 
 #include "capi/cli/command.h"
@@ -96,6 +97,18 @@ int run(int argc, char** argv) {
   }
 }
 
+// Threads of OpenMP wait for one another by spinning, and libgomp lets them do so for milliseconds:
+// beside other programs they hold the cores that the thread they wait for should have, and decoding
+// becomes many times slower. On cores of its own it needs no more than this. libgomp reads it when
+// a backend is opened; a host of the library decides for itself (backends/cpu/README.md).
+void shorten_spins() {
+  constexpr const char* kSpins = "1000";
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) ::setenv("GOMP_SPINCOUNT", kSpins, /*replace=*/0);
+}
+
 }  // namespace
 
-int main(int argc, char** argv) { return run(argc, argv); }
+int main(int argc, char** argv) {
+  shorten_spins();
+  return run(argc, argv);
+}

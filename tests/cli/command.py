@@ -16,9 +16,10 @@ import unittest
 OKAPI, MODEL, DATA = sys.argv[1:4]
 
 
-def run(*arguments, stdin=""):
-    """A finished process with returncode, stdout, stderr as text."""
-    return subprocess.run([OKAPI, *map(str, arguments)], input=stdin, text=True, capture_output=True, timeout=300)
+def run(*arguments, stdin="", environment=None):
+    """A finished process with returncode, stdout, stderr as text; `environment` in place of the test's own."""
+    return subprocess.run([OKAPI, *map(str, arguments)], input=stdin, text=True, capture_output=True, timeout=300,
+                          env=environment)
 
 
 class CommandTest(unittest.TestCase):

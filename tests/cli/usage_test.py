@@ -1,5 +1,7 @@
 """What holds of every subcommand: help, exit codes, errors in one line."""
 
+import os
+
 from command import CommandTest, MODEL, main, run
 
 SUBCOMMANDS = ["run", "repl", "generate", "logits", "eval", "results", "rope", "plugins", "info", "adapter", "delta",
@@ -33,6 +35,18 @@ class UsageTest(CommandTest):
             self.fails(2, "--nosuch", name, "--nosuch")
         self.fails(2, "--model", "eval", "--task", "lines")
         self.fails(2, "--temperature", "generate", MODEL, "--temperature", "warm")
+
+    def test_threads_soon_stop_spinning_unless_the_environment_says_how_they_wait(self):
+        def spins(**chosen):
+            environment = {name: value for name, value in os.environ.items() if "OMP_" not in name}
+            done = run("generate", MODEL, "-p", "x", "--max-tokens", 1,
+                       environment={**environment, "OMP_DISPLAY_ENV": "verbose", **chosen})
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return [line.strip() for line in done.stderr.splitlines() if "GOMP_SPINCOUNT" in line]
+
+        self.assertEqual(spins(), ["GOMP_SPINCOUNT = '1000'"])
+        self.assertEqual(spins(GOMP_SPINCOUNT="77"), ["GOMP_SPINCOUNT = '77'"])
+        self.assertNotEqual(spins(OMP_WAIT_POLICY="active"), ["GOMP_SPINCOUNT = '1000'"])
 
     def test_failures_exit_with_1(self):
         self.fails(1, "no/such/model", "info", "no/such/model")

@@ -25,7 +25,9 @@ typedef struct okapi_runtime okapi_runtime;
 /// @since 0.1
 typedef struct okapi_runtime_options {
   uint32_t struct_size;
-  int32_t n_threads;    ///< most threads one call uses; 0: one per core
+  /// Most threads one call uses; 0: one per core. They are OpenMP's: where other programs use the
+  /// cores too, set GOMP_SPINCOUNT=1000 in the environment of the process.
+  int32_t n_threads;
   const char* backend;  ///< "cpu"; NULL or "": the best there is
   /// [n_plugin_paths] plugin files or folders, searched before OKAPI_PLUGIN_PATH and the installed
   /// ones; never the current directory.
