@@ -132,7 +132,6 @@ class CudaStream final : public TrainingStream {
   void settle();
   /// The same for what is never collected: training's passes have many rows.
   void begin_training() { begin(kFewRows + 1); }
-  void gate_now(ConstTensorView gate_up, TensorView out);
   void norm_now(TensorView residual, ConstTensorView delta, ConstTensorView weight, float epsilon,
                 TensorView out);
   /// The first queries of a long prompt; how many it took.
@@ -154,8 +153,8 @@ class CudaStream final : public TrainingStream {
   Queue queue_;
   SequenceTables tables_;
   // Decoding, a kernel costs as much by starting as by running. So the last product waits for the
-  // next operation, which may be an addition of its result; and a norm or a gate waits for the
-  // product that reads it. In that order.
+  // next operation, which may be an addition of its result or a gate over it; and a norm waits for
+  // the product that reads it. In that order.
   std::optional<FewRowsProduct> waiting_product_;
   std::optional<FewRowsProduct> waiting_rows_;
 
