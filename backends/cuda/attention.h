@@ -23,6 +23,7 @@ struct AttentionInput {
   /// Keys at indices below n_cached were there before the pass began, and may be read before the
   /// kernel before this one has ended.
   int32_t reads_ahead;
+  int32_t rotates;  ///< rows are as rotate_and_store finds them: the kernel does its work too
   float* log_sums;  ///< [T, H] of each row's sum of exp(score), of whole prompts; null: not wanted
   int64_t log_sums_stride;
 };

@@ -3,7 +3,7 @@
 // the same 16 rows, and the warps' results are merged at the end. Whichever block of a row comes
 // last merges the parts. Keys of earlier steps are fetched before the kernel that makes this step's
 // has ended.
-#include "backends/cuda/attention_tile.cuh"
+#include "backends/cuda/attention_rotate.cuh"
 
 namespace okapi::cuda {
 
@@ -16,7 +16,8 @@ constexpr int kTileKeys = 64;
 constexpr int kWarpKeys = kTileKeys / kWarps;
 
 template <int kD, int kStages>
-constexpr size_t kSharedBytes = (kRows + kStages * 2 * kTileKeys) * kRowElements<kD> * sizeof(Bf16);
+constexpr size_t kSharedBytes = ((kRows + kStages * 2 * kTileKeys) * kRowElements<kD> +
+                                 kNewElements<kD>)*sizeof(Bf16);
 
 template <int kD, int kStages>
 __global__ void __launch_bounds__(kThreads)
@@ -27,6 +28,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ float sum_of[kWarps][kRows];
   auto* const queries = reinterpret_cast<Bf16*>(memory);
   Bf16* const tiles = queries + kRows * kRowElements<kD>;
+  Bf16* const made = tiles + kStages * 2 * kTileElements;
   let_next_kernel_begin();
 
   const int sequence_index = static_cast<int>(blockIdx.x) / parts.n_parts;
@@ -49,23 +51,32 @@ __global__ void __launch_bounds__(kThreads)
   const int begin = part * n_part_keys;
   const int end = min(n_seen, begin + n_part_keys);
   const int n_tiles = (end - begin + kTileKeys - 1) / kTileKeys;
+  const bool rotates = input.rotates != 0;
+  // Where keys of this call are not in their pages yet, tiles are copied without them.
+  const int end_copied = rotates ? min(end, sequence.n_cached) : end;
 
   const auto load = [&](int tile) {
     if (tile >= n_tiles) return;
     Bf16* const keys = tiles + (tile % kStages) * 2 * kTileElements;
-    load_tile<kD, kTileKeys, kThreads>(input, sequence, kv_head, begin + tile * kTileKeys, end,
-                                       keys, keys + kTileElements);
+    load_tile<kD, kTileKeys, kThreads>(input, sequence, kv_head, begin + tile * kTileKeys,
+                                       end_copied, keys, keys + kTileElements);
   };
   // What has been in the cache since an earlier step, then what the kernel before this one makes.
   const auto is_old = [&](int tile) {
-    return input.reads_ahead != 0 && begin + (tile + 1) * kTileKeys <= sequence.n_cached;
+    return input.reads_ahead != 0 &&
+           (rotates || begin + (tile + 1) * kTileKeys <= sequence.n_cached);
   };
 #pragma unroll
   for (int stage = 0; stage + 1 < kStages; ++stage) {
     if (is_old(stage)) load(stage);
   }
   wait_for_previous_kernel();
-  load_queries<kD, kRows, kThreads>(input, sequence, kv_head, first, queries);
+  if (rotates) {
+    load_rotated_queries<kD, kRows, kThreads>(input, sequence, kv_head, first, queries);
+    make_new_keys<kD, kThreads>(input, sequence, kv_head, begin, end, made);
+  } else {
+    load_queries<kD, kRows, kThreads>(input, sequence, kv_head, first, queries);
+  }
 #pragma unroll
   for (int stage = 0; stage + 1 < kStages; ++stage) {
     if (!is_old(stage)) load(stage);
@@ -88,6 +99,11 @@ __global__ void __launch_bounds__(kThreads)
     commit_copies();
     Bf16* const keys = tiles + (tile % kStages) * 2 * kTileElements;
     const int first_key = begin + tile * kTileKeys;
+    if (rotates && first_key + kTileKeys > sequence.n_cached) {
+      place_new_keys<kD, kTileKeys, kThreads>(input, sequence, first_key, end, made, keys,
+                                              keys + kTileElements);
+      __syncthreads();
+    }
     if (sequence.keys_are_raw != 0) {
       rotate_tile<kD, kTileKeys, kThreads>(input, sequence, first_key, end, keys);
       __syncthreads();

@@ -120,6 +120,11 @@ void CudaStream::settle() {
     norm_now(residual, {}, ConstTensorView(rows.gain, DType::f32, {rows.k}), rows.epsilon,
              rows.rows);
   }
+  if (waiting_rotation_) {
+    const WaitingRotation rotation = *waiting_rotation_;
+    waiting_rotation_.reset();
+    rotate_now(rotation, false);
+  }
 }
 
 void CudaStream::begin(int64_t n_rows) {
