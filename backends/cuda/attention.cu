@@ -20,11 +20,10 @@ namespace {
 
 /// Rounded up, so that the launches of a growing sequence stay the same for a while.
 int64_t parts_for(int64_t n_keys, int64_t n_kv_heads) {
-  constexpr int64_t kStep = 8;
+  constexpr int64_t kStep = 4;
   const int64_t length = part_keys(static_cast<int>(n_keys), static_cast<int>(n_kv_heads));
   const int64_t n_parts = (n_keys + length - 1) / length;
-  if (n_parts <= 1) return 1;
-  return n_parts <= kStep / 2 ? kStep / 2 : (n_parts + kStep - 1) / kStep * kStep;
+  return n_parts <= 1 ? 1 : (n_parts + kStep - 1) / kStep * kStep;
 }
 
 }  // namespace
