@@ -131,7 +131,7 @@ class Stream {
 
   /// Rotates the queries in `qkv` [T, (H + 2K) D] (q, then k, then v along the row) in place,
   /// rotates the keys unless they are kept raw, and stores keys and values into the pages of
-  /// `layer`.
+  /// `layer`. Once attention() was called right after it, queries in `qkv` may lie there unrotated.
   virtual void rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayout& layout,
                                 int64_t layer, std::span<const KvSequence> sequences) = 0;
 

@@ -1,10 +1,12 @@
-// Which kernel attends to which sequences of a call.
+// Which kernel attends to which sequences of a call. Where all have few queries, the rotation that
+// waits for this call is done by the same kernel.
 //
 //   few queries per sequence     parts of the keys side by side, then merged
 //   a prompt, large, bf16        cuDNN, over keys and values brought together (cudnn.h)
 //   a prompt otherwise, bf16     own kernel on the tensor cores
 //   f32, or an odd head size     own kernel on the plain units
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -18,11 +20,10 @@ namespace {
 
 /// Rounded up, so that the launches of a growing sequence stay the same for a while.
 int64_t parts_for(int64_t n_keys, int64_t n_kv_heads) {
-  constexpr int64_t kStep = 8;
+  constexpr int64_t kStep = 4;
   const int64_t length = part_keys(static_cast<int>(n_keys), static_cast<int>(n_kv_heads));
   const int64_t n_parts = (n_keys + length - 1) / length;
-  if (n_parts <= 1) return 1;
-  return n_parts <= kStep / 2 ? kStep / 2 : (n_parts + kStep - 1) / kStep * kStep;
+  return n_parts <= 1 ? 1 : (n_parts + kStep - 1) / kStep * kStep;
 }
 
 }  // namespace
@@ -47,17 +48,22 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
 
   const CurrentDevice current(shared_->device);
   const StoredRows stored = std::exchange(stored_rows_, {});
-  begin(qkv.shape[0]);
-  const int64_t group = n_heads / layout.n_kv_heads;
+  const PageLayout pages = page_layout(layout, layer);
   const bool on_tensor_cores = qkv.dtype == DType::bf16 && d % 8 == 0 && is_aligned(qkv) &&
                                out.strides[0] % 2 == 0 &&
                                reinterpret_cast<uintptr_t>(out.data) % 4 == 0;
+  std::optional<WaitingRotation> rotation;
+  if (on_tensor_cores && takes_rotation(qkv, n_heads, pages, sequences)) {
+    rotation.swap(waiting_rotation_);
+  }
+  begin(qkv.shape[0]);
+  const int64_t group = n_heads / layout.n_kv_heads;
   AttentionInput input = {};
   input.queries = qkv.data;
   input.query_stride = qkv.strides[0];
   input.out = out.data;
   input.out_stride = out.strides[0];
-  input.layout = page_layout(layout, layer);
+  input.layout = pages;
   input.group = static_cast<int32_t>(group);
   input.reads_ahead = n_stores(layer) <= 1 ? 1 : 0;
 
@@ -97,16 +103,25 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
     parts.n_parts = static_cast<int32_t>(most_parts);
     parts.n_rows = static_cast<int32_t>(most_rows);
     if (parts.n_parts > 1) {
-      // Before the table is staged: growing waits for the queue, which ends what is staged.
       const auto n_slots = few.size() * static_cast<size_t>(layout.n_kv_heads) *
                            static_cast<size_t>(parts.n_parts) * static_cast<size_t>(parts.n_rows);
-      auto* const memory = static_cast<std::byte*>(scratch(
-          attention_parts_, n_slots * (static_cast<size_t>(d) * sizeof(float) + sizeof(float2))));
+      const size_t bytes = n_slots * (static_cast<size_t>(d) * sizeof(float) + sizeof(float2));
+      const size_t n_counters =
+          few.size() * static_cast<size_t>(n_heads) * static_cast<size_t>(most_few_tokens);
+      // Before the table is staged: growing waits for the queue, which ends what is staged, also
+      // for rotation.
+      const bool grows =
+          !attention_parts_.holds(bytes) || !arrivals_.holds(n_counters * sizeof(uint32_t));
+      if (rotation && grows) {
+        rotate_now(*rotation, false);
+        rotation.reset();
+      }
+      auto* const memory = static_cast<std::byte*>(scratch(attention_parts_, bytes));
       parts.states = reinterpret_cast<float2*>(memory);
       parts.outputs = reinterpret_cast<float*>(memory + n_slots * sizeof(float2));
-      parts.arrivals = arrival_counters(few.size() * static_cast<size_t>(n_heads) *
-                                        static_cast<size_t>(most_few_tokens));
+      parts.arrivals = arrival_counters(n_counters);
     }
+    input.rotates = rotation ? 1 : 0;
     input.table = tables_.stage(queue_, few);
     input.n_sequences = static_cast<int32_t>(few.size());
     if (on_tensor_cores) {

@@ -23,20 +23,22 @@ struct AttentionInput {
   /// Keys at indices below n_cached were there before the pass began, and may be read before the
   /// kernel before this one has ended.
   int32_t reads_ahead;
+  int32_t rotates;  ///< rows are as rotate_and_store finds them: the kernel does its work too
   float* log_sums;  ///< [T, H] of each row's sum of exp(score), of whole prompts; null: not wanted
   int64_t log_sums_stride;
 };
 
-/// Keys per part where few queries meet many keys: as few as keep the device full, and at least two
-/// tiles. It depends on the sequence and the model alone, so that a result does not depend on what
+/// Keys per part where few queries meet many keys: whole tiles, at least two, and so many that the
+/// blocks of one sequence run on a large device all at once (a second wave would leave part of it
+/// idle). It depends on the sequence and the model alone, so that a result does not depend on what
 /// else is in the batch.
 __host__ __device__ inline int part_keys(int n_keys, int n_kv_heads) {
-  constexpr int kLeast = 128;
-  constexpr int kMost = 512;
-  constexpr int kWantedBlocks = 264;  // two for each multiprocessor of the largest devices
-  int keys = kLeast;
-  while (keys < kMost && int64_t{n_keys} * n_kv_heads > int64_t{kWantedBlocks} * keys) keys *= 2;
-  return keys;
+  constexpr int kTile = 64;
+  constexpr int kLeast = 2 * kTile;
+  constexpr int kWantedBlocks = 256;  // two for almost each of 132 multiprocessors
+  const int64_t keys = (int64_t{n_keys} * n_kv_heads + kWantedBlocks - 1) / kWantedBlocks;
+  const int whole = static_cast<int>((keys + kTile - 1) / kTile) * kTile;
+  return whole < kLeast ? kLeast : whole;
 }
 
 /// What parts leave for the merge: an output [d] and (largest score, sum) in powers of two, of slot

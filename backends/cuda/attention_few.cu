@@ -3,7 +3,7 @@
 // the same 16 rows, and the warps' results are merged at the end. Whichever block of a row comes
 // last merges the parts. Keys of earlier steps are fetched before the kernel that makes this step's
 // has ended.
-#include "backends/cuda/attention_tile.cuh"
+#include "backends/cuda/attention_rotate.cuh"
 
 namespace okapi::cuda {
 
@@ -16,7 +16,69 @@ constexpr int kTileKeys = 64;
 constexpr int kWarpKeys = kTileKeys / kWarps;
 
 template <int kD, int kStages>
-constexpr size_t kSharedBytes = (kRows + kStages * 2 * kTileKeys) * kRowElements<kD> * sizeof(Bf16);
+constexpr size_t kSharedBytes = ((kRows + kStages * 2 * kTileKeys) * kRowElements<kD> +
+                                 kNewElements<kD>)*sizeof(Bf16);
+
+/// The output of rows [first, first + n_rows) from their parts, which other blocks have left, in
+/// the order of the parts; `slot` is that of row 0 in the first part. They come from far away: many
+/// are asked for before the first is used.
+template <int kThreads>
+__device__ inline void merge_parts(const AttentionInput& input, const AttentionParts& parts,
+                                   const SequenceRow& sequence, int kv_head, int64_t slot,
+                                   int first, int n_rows, int n_parts) {
+  __shared__ float largest_of[kRows];
+  const int d = input.layout.head_dim;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (int r = static_cast<int>(threadIdx.x) / kWarp; r < n_rows; r += kThreads / kWarp) {
+    float largest = -INFINITY;
+    for (int part = lane; part < n_parts; part += kWarp) {
+      largest =
+          fmaxf(largest, __ldcg(parts.states + slot + first + r + int64_t{part} * parts.n_rows).x);
+    }
+    largest = warp_max(largest);
+    if (lane == 0) largest_of[r] = largest;
+  }
+  __syncthreads();
+
+  constexpr int kAtOnce = 8;
+  const int pieces = d / 4;
+  for (int i = static_cast<int>(threadIdx.x); i < n_rows * pieces; i += kThreads) {
+    const int r = i / pieces;
+    const int column = i % pieces * 4;
+    const float largest = largest_of[r];
+    float sum = 0;
+    float4 output = {0, 0, 0, 0};
+    for (int part = 0; part < n_parts; part += kAtOnce) {
+      float2 states[kAtOnce];
+      float4 outputs[kAtOnce];
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        if (part + j >= n_parts) continue;
+        const int64_t at = slot + first + r + int64_t{part + j} * parts.n_rows;
+        states[j] = __ldcg(parts.states + at);
+        outputs[j] = __ldcg(reinterpret_cast<const float4*>(parts.outputs + at * d + column));
+      }
+#pragma unroll
+      for (int j = 0; j < kAtOnce; ++j) {
+        if (part + j >= n_parts) continue;
+        const float weight = exp2f(states[j].x - largest);
+        sum += states[j].y * weight;
+        output.x += outputs[j].x * weight;
+        output.y += outputs[j].y * weight;
+        output.z += outputs[j].z * weight;
+        output.w += outputs[j].w * weight;
+      }
+    }
+    const int row = first + r;
+    const int head = kv_head * input.group + row % input.group;
+    auto* const to = reinterpret_cast<uint32_t*>(
+        static_cast<Bf16*>(input.out) +
+        (sequence.first_row + row / input.group) * input.out_stride + int64_t{head} * d + column);
+    const float scale = 1.0F / sum;
+    to[0] = pack_bf16(output.x * scale, output.y * scale);
+    to[1] = pack_bf16(output.z * scale, output.w * scale);
+  }
+}
 
 template <int kD, int kStages>
 __global__ void __launch_bounds__(kThreads)
@@ -27,6 +89,7 @@ __global__ void __launch_bounds__(kThreads)
   __shared__ float sum_of[kWarps][kRows];
   auto* const queries = reinterpret_cast<Bf16*>(memory);
   Bf16* const tiles = queries + kRows * kRowElements<kD>;
+  Bf16* const made = tiles + kStages * 2 * kTileElements;
   let_next_kernel_begin();
 
   const int sequence_index = static_cast<int>(blockIdx.x) / parts.n_parts;
@@ -49,23 +112,32 @@ __global__ void __launch_bounds__(kThreads)
   const int begin = part * n_part_keys;
   const int end = min(n_seen, begin + n_part_keys);
   const int n_tiles = (end - begin + kTileKeys - 1) / kTileKeys;
+  const bool rotates = input.rotates != 0;
+  // Where keys of this call are not in their pages yet, tiles are copied without them.
+  const int end_copied = rotates ? min(end, sequence.n_cached) : end;
 
   const auto load = [&](int tile) {
     if (tile >= n_tiles) return;
     Bf16* const keys = tiles + (tile % kStages) * 2 * kTileElements;
-    load_tile<kD, kTileKeys, kThreads>(input, sequence, kv_head, begin + tile * kTileKeys, end,
-                                       keys, keys + kTileElements);
+    load_tile<kD, kTileKeys, kThreads>(input, sequence, kv_head, begin + tile * kTileKeys,
+                                       end_copied, keys, keys + kTileElements);
   };
   // What has been in the cache since an earlier step, then what the kernel before this one makes.
   const auto is_old = [&](int tile) {
-    return input.reads_ahead != 0 && begin + (tile + 1) * kTileKeys <= sequence.n_cached;
+    return input.reads_ahead != 0 &&
+           (rotates || begin + (tile + 1) * kTileKeys <= sequence.n_cached);
   };
 #pragma unroll
   for (int stage = 0; stage + 1 < kStages; ++stage) {
     if (is_old(stage)) load(stage);
   }
   wait_for_previous_kernel();
-  load_queries<kD, kRows, kThreads>(input, sequence, kv_head, first, queries);
+  if (rotates) {
+    load_rotated_queries<kD, kRows, kThreads>(input, sequence, kv_head, first, queries);
+    make_new_keys<kD, kThreads>(input, sequence, kv_head, begin, end, made);
+  } else {
+    load_queries<kD, kRows, kThreads>(input, sequence, kv_head, first, queries);
+  }
 #pragma unroll
   for (int stage = 0; stage + 1 < kStages; ++stage) {
     if (!is_old(stage)) load(stage);
@@ -88,6 +160,11 @@ __global__ void __launch_bounds__(kThreads)
     commit_copies();
     Bf16* const keys = tiles + (tile % kStages) * 2 * kTileElements;
     const int first_key = begin + tile * kTileKeys;
+    if (rotates && first_key + kTileKeys > sequence.n_cached) {
+      place_new_keys<kD, kTileKeys, kThreads>(input, sequence, first_key, end, made, keys,
+                                              keys + kTileElements);
+      __syncthreads();
+    }
     if (sequence.keys_are_raw != 0) {
       rotate_tile<kD, kTileKeys, kThreads>(input, sequence, first_key, end, keys);
       __syncthreads();
@@ -169,12 +246,8 @@ __global__ void __launch_bounds__(kThreads)
   }
   __syncthreads();
   if (!is_last) return;
-  const int64_t first_slot = slot - int64_t{part} * parts.n_rows;
-  for (int i = static_cast<int>(threadIdx.x); i < kRows * d; i += kThreads) {
-    const int r = first + i / d;
-    if (r >= n_rows) break;
-    merge_column<Bf16>(input, parts, sequence, kv_head, first_slot + r, r, i % d, n_used_parts);
-  }
+  merge_parts<kThreads>(input, parts, sequence, kv_head, slot - int64_t{part} * parts.n_rows, first,
+                        min(kRows, n_rows - first), n_used_parts);
 }
 
 }  // namespace

@@ -171,6 +171,33 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+/// One element of a row's output from its parts, which other blocks have left: `slot` is the row's
+/// in the first of them.
+template <typename T>
+__device__ inline void merge_column(const AttentionInput& input, const AttentionParts& parts,
+                                    const SequenceRow& sequence, int kv_head, int64_t slot, int row,
+                                    int column, int n_parts) {
+  const int d = input.layout.head_dim;
+  float largest = -INFINITY;
+#pragma unroll 8
+  for (int part = 0; part < n_parts; ++part) {
+    largest = fmaxf(largest, __ldcg(parts.states + slot + int64_t{part} * parts.n_rows).x);
+  }
+  float sum = 0;
+  float output = 0;
+#pragma unroll 8
+  for (int part = 0; part < n_parts; ++part) {
+    const int64_t at = slot + int64_t{part} * parts.n_rows;
+    const float2 state = __ldcg(parts.states + at);
+    const float weight = exp2f(state.x - largest);
+    sum += state.y * weight;
+    output += __ldcg(parts.outputs + at * d + column) * weight;
+  }
+  const int head = kv_head * input.group + row % input.group;
+  static_cast<T*>(input.out)[(sequence.first_row + row / input.group) * input.out_stride +
+                             int64_t{head} * d + column] = from_float<T>(output * (1.0F / sum));
+}
+
 /// One block per row; parts in their order.
 template <typename T>
 __global__ void merge_kernel(AttentionInput input, AttentionParts parts) {

@@ -115,6 +115,17 @@ class CudaStream final : public TrainingStream {
     std::vector<std::pair<int64_t, int64_t>> first_and_n;
   };
 
+  /// A call of rotate_and_store whose sequences have been staged.
+  struct WaitingRotation {
+    TensorView qkv;
+    int64_t n_heads = 0;
+    PageLayout pages;
+    SequenceTable table;
+    int64_t n_sequences = 0;
+    int64_t most_tokens = 0;  ///< of a sequence
+    bool by_eight = false;    ///< heads and tables allow for 16 bytes at a time
+  };
+
   /// Rows [begin, end) of a weight against any number of rows of x.
   void multiply(ConstTensorView x, const CudaWeight& weight, int64_t begin, int64_t end,
                 TensorView out);
@@ -132,9 +143,12 @@ class CudaStream final : public TrainingStream {
   void settle();
   /// The same for what is never collected: training's passes have many rows.
   void begin_training() { begin(kFewRows + 1); }
-  void gate_now(ConstTensorView gate_up, TensorView out);
   void norm_now(TensorView residual, ConstTensorView delta, ConstTensorView weight, float epsilon,
                 TensorView out);
+  void rotate_now(const WaitingRotation& rotation, bool keeps_rows);
+  /// Whether attention to these rows may do what waits of rotate_and_store.
+  bool takes_rotation(ConstTensorView qkv, int64_t n_heads, const PageLayout& pages,
+                      std::span<const KvSequence> sequences);
   /// The first queries of a long prompt; how many it took.
   int64_t attend_by_cudnn(ConstTensorView qkv, const KvLayout& layout, int64_t layer,
                           int64_t n_heads, const KvSequence& sequence, const StoredRows& stored,
@@ -154,10 +168,12 @@ class CudaStream final : public TrainingStream {
   Queue queue_;
   SequenceTables tables_;
   // Decoding, a kernel costs as much by starting as by running. So the last product waits for the
-  // next operation, which may be an addition of its result; and a norm or a gate waits for the
-  // product that reads it. In that order.
+  // next operation, which may be an addition of its result or a gate over it; a norm waits for the
+  // product that reads it, and rotation for the attention to what it rotates. In that order; the
+  // last is never there together with the others.
   std::optional<FewRowsProduct> waiting_product_;
   std::optional<FewRowsProduct> waiting_rows_;
+  std::optional<WaitingRotation> waiting_rotation_;
 
   /// How often keys of a layer were stored since the stream was last waited for.
   uint32_t& n_stores(int64_t layer);

@@ -11,12 +11,11 @@ namespace okapi::cuda {
 /// What the rows of a product are made of, where the operation before it has been taken into it.
 enum class RowsFrom : int32_t {
   tensor,  ///< x as it lies there
-  norm,    ///< x / rms * gain, where x is the residual
-  gate     ///< silu(gate) * up, where x holds gate, then up
+  norm     ///< x / rms * gain, where x is the residual
 };
 
-/// The most rows for which the operation before and the addition after are taken into the product:
-/// every block repeats the former.
+/// The most rows for which a norm before and the addition after are taken into the product: every
+/// block repeats the former.
 constexpr int64_t kMostFusedRows = 4;
 /// The most columns of rows that are normed within a product.
 constexpr int64_t kMostNormedColumns = 8192;
@@ -33,6 +32,7 @@ struct FewRowsProduct {
   int64_t k = 0;
   TensorView out;
   TensorView residual;  ///< [m, n] += out, unless it is empty
+  TensorView gated;     ///< [m, n / 2] = silu(first half of out) * second half, unless it is empty
 };
 
 /// What of a device decides how a product is spread over it.

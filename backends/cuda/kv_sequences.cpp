@@ -45,7 +45,7 @@ PageLayout page_layout(const KvLayout& layout, int64_t layer) {
   return result;
 }
 
-SequenceTable SequenceTables::stage(Queue& queue, std::span<const KvSequence* const> sequences) {
+size_t SequenceTables::lay_out(std::span<const KvSequence* const> sequences) {
   int64_t n_addresses = 0;
   for (const KvSequence* sequence : sequences) {
     n_addresses += (sequence->n_pages + kPageStep - 1) / kPageStep * kPageStep;
@@ -67,8 +67,18 @@ SequenceTable SequenceTables::stage(Queue& queue, std::span<const KvSequence* co
     page_at += static_cast<size_t>(n_room) * sizeof(void*);
     first_page += n_room;
   }
+  return row_bytes;
+}
 
+SequenceTable SequenceTables::stage(Queue& queue, std::span<const KvSequence* const> sequences) {
+  const size_t row_bytes = lay_out(sequences);
   return keep(queue, row_bytes);
+}
+
+bool SequenceTables::is_table_of(const SequenceTable& table, const Queue& queue,
+                                 std::span<const KvSequence* const> sequences) {
+  lay_out(sequences);
+  return find(queue) == reinterpret_cast<const std::byte*>(table.rows);
 }
 
 SequenceTable SequenceTables::stage(Queue& queue, std::span<const TrainingSequence> sequences,
@@ -90,23 +100,28 @@ SequenceTable SequenceTables::stage(Queue& queue, std::span<const TrainingSequen
   return keep(queue, row_bytes);
 }
 
-SequenceTable SequenceTables::keep(Queue& queue, size_t row_bytes) {
-  const auto table = [row_bytes](const std::byte* device) {
-    return SequenceTable{reinterpret_cast<const SequenceRow*>(device),
-                         reinterpret_cast<const std::byte* const*>(device + row_bytes)};
-  };
+const std::byte* SequenceTables::find(const Queue& queue) const {
   for (const Kept& kept : kept_) {
     if (kept.epoch == queue.epoch() && kept.bytes.size() == bytes_.size() &&
         std::memcmp(kept.bytes.data(), bytes_.data(), bytes_.size()) == 0) {
-      return table(kept.device);
+      return kept.device;
     }
   }
-  Kept& kept = kept_[next_];
-  next_ = (next_ + 1) % kKept;
-  kept.device = static_cast<const std::byte*>(queue.stage(bytes_.data(), bytes_.size()));
-  kept.epoch = queue.epoch();  // after staging, which may have begun a new one
-  kept.bytes = bytes_;
-  return table(kept.device);
+  return nullptr;
+}
+
+SequenceTable SequenceTables::keep(Queue& queue, size_t row_bytes) {
+  const std::byte* device = find(queue);
+  if (device == nullptr) {
+    Kept& kept = kept_[next_];
+    next_ = (next_ + 1) % kKept;
+    device = static_cast<const std::byte*>(queue.stage(bytes_.data(), bytes_.size()));
+    kept.device = device;
+    kept.epoch = queue.epoch();  // after staging, which may have begun a new one
+    kept.bytes = bytes_;
+  }
+  return {reinterpret_cast<const SequenceRow*>(device),
+          reinterpret_cast<const std::byte* const*>(device + row_bytes)};
 }
 
 void check_sequences(const char* what, int64_t n_rows, int64_t n_heads, const KvLayout& layout,

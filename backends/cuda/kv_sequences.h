@@ -36,6 +36,8 @@ struct PageLayout {
   int32_t n_kv_heads;
   int32_t head_dim;
   int32_t element_bytes;
+
+  bool operator==(const PageLayout&) const = default;
 };
 PageLayout page_layout(const KvLayout& layout, int64_t layer);
 
@@ -53,14 +55,21 @@ constexpr int64_t kFewTokens = 4;
 class SequenceTables {
  public:
   SequenceTable stage(Queue& queue, std::span<const KvSequence* const> sequences);
+  /// Whether that is the table of these sequences, still good. Stages nothing.
+  bool is_table_of(const SequenceTable& table, const Queue& queue,
+                   std::span<const KvSequence* const> sequences);
   /// Of a training batch: the keys of sequence i are one page at pages[i]; none where only rows and
   /// rotations are asked for.
   SequenceTable stage(Queue& queue, std::span<const TrainingSequence> sequences,
                       std::span<const void* const> pages = {});
 
  private:
+  /// Fills bytes_; how many of them are rows.
+  size_t lay_out(std::span<const KvSequence* const> sequences);
   /// What bytes_ holds, on the device.
   SequenceTable keep(Queue& queue, size_t row_bytes);
+  /// Where it has been staged already; null: nowhere.
+  const std::byte* find(const Queue& queue) const;
 
   struct Kept {
     std::vector<std::byte> bytes;

@@ -70,7 +70,7 @@ void CudaStream::linear(ConstTensorView x, const PreparedWeight& weight, TensorV
   check_matrix(out, m, w.rows, "linear: out");
   if (m == 0 || w.rows == 0) return;
   const CurrentDevice current(shared_->device);
-  if (m > kMostFusedRows || x.dtype != DType::bf16) {
+  if (m > kFewRows || x.dtype != DType::bf16) {
     begin(m);
     multiply(x, w, 0, w.rows, out);
     return;
@@ -114,16 +114,16 @@ void CudaStream::settle() {
   if (waiting_rows_) {
     const FewRowsProduct rows = *waiting_rows_;
     waiting_rows_.reset();
-    if (rows.from == RowsFrom::gate) {
-      gate_now(rows.x, rows.rows);
-    } else {
-      const TensorView residual(const_cast<void*>(rows.x.data), rows.x.dtype,
-                                {rows.x.shape[0], rows.x.shape[1]});
-      TensorView strided = residual;
-      strided.strides[0] = rows.x.strides[0];
-      norm_now(strided, {}, ConstTensorView(rows.gain, DType::f32, {rows.k}), rows.epsilon,
-               rows.rows);
-    }
+    TensorView residual(const_cast<void*>(rows.x.data), rows.x.dtype,
+                        {rows.x.shape[0], rows.x.shape[1]});
+    residual.strides[0] = rows.x.strides[0];
+    norm_now(residual, {}, ConstTensorView(rows.gain, DType::f32, {rows.k}), rows.epsilon,
+             rows.rows);
+  }
+  if (waiting_rotation_) {
+    const WaitingRotation rotation = *waiting_rotation_;
+    waiting_rotation_.reset();
+    rotate_now(rotation, false);
   }
 }
 

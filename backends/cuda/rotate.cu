@@ -5,7 +5,7 @@
 
 #include "backends/cuda/checks.h"
 #include "backends/cuda/cuda_backend.h"
-#include "backends/cuda/device.cuh"
+#include "backends/cuda/rotary.cuh"
 
 namespace okapi::cuda {
 
@@ -55,14 +55,7 @@ __global__ void rotate_and_store_kernel(T* qkv, int64_t stride, int n_heads, Pag
       Eight x = load_eight(from);
       Eight y = load_eight(from + half);
       if (is_rotated) {
-        const Eight c = load_eight(cosines + token * cos_stride + pair);
-        const Eight s = load_eight(sines + token * sin_stride + pair);
-#pragma unroll
-        for (int e = 0; e < 8; ++e) {
-          const float first = x.at[e] * c.at[e] - y.at[e] * s.at[e];
-          y.at[e] = y.at[e] * c.at[e] + x.at[e] * s.at[e];
-          x.at[e] = first;
-        }
+        rotate_eight(x, y, cosines + token * cos_stride + pair, sines + token * sin_stride + pair);
       }
       store_eight(to, x);
       store_eight(to + half, y);
@@ -71,12 +64,13 @@ __global__ void rotate_and_store_kernel(T* qkv, int64_t stride, int n_heads, Pag
         store_eight(from + half, y);
       }
     } else {
-      const float x = to_float(from[0]);
-      const float y = to_float(from[half]);
-      const float c = is_rotated ? cosines[token * cos_stride + pair] : 1.0F;
-      const float s = is_rotated ? sines[token * sin_stride + pair] : 0.0F;
-      to[0] = from_float<T>(x * c - y * s);
-      to[half] = from_float<T>(y * c + x * s);
+      float x = to_float(from[0]);
+      float y = to_float(from[half]);
+      if (is_rotated) {
+        rotate_pair(x, y, cosines[token * cos_stride + pair], sines[token * sin_stride + pair]);
+      }
+      to[0] = from_float<T>(x);
+      to[half] = from_float<T>(y);
     }
   }
 
@@ -132,37 +126,68 @@ void CudaStream::rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayou
     all.push_back(&sequence);
     most_tokens = std::max(most_tokens, sequence.n_tokens);
   }
-  const SequenceTable table = tables_.stage(queue_, all);
-  const dim3 grid(static_cast<unsigned>(most_tokens), static_cast<unsigned>(sequences.size()));
-  constexpr unsigned kThreads = 256;
-  const PageLayout pages = page_layout(layout, layer);
-  const bool by_eight = goes_by_eight(qkv, layout, sequences);
+  WaitingRotation rotation;
+  rotation.qkv = qkv;
+  rotation.n_heads = n_heads;
+  rotation.pages = page_layout(layout, layer);
+  rotation.table = tables_.stage(queue_, all);
+  rotation.n_sequences = static_cast<int64_t>(sequences.size());
+  rotation.most_tokens = most_tokens;
+  rotation.by_eight = goes_by_eight(qkv, layout, sequences);
+  if (queue_.is_collecting()) {
+    waiting_rotation_ = rotation;
+    return;
+  }
   // Whole prompts: attention may read them where they lie.
   stored_rows_.first_and_n.clear();
-  bool keeps_rows = by_eight && qkv.dtype == DType::bf16 && shared_->cudnn != nullptr;
+  bool keeps_rows = rotation.by_eight && qkv.dtype == DType::bf16 && shared_->cudnn != nullptr;
   for (const KvSequence& sequence : sequences) {
     keeps_rows = keeps_rows && !sequence.keys_are_raw;
     if (sequence.n_cached == 0) {
       stored_rows_.first_and_n.emplace_back(sequence.first_row, sequence.n_tokens);
     }
   }
-  keeps_rows = keeps_rows && !stored_rows_.first_and_n.empty() && !queue_.is_collecting();
+  keeps_rows = keeps_rows && !stored_rows_.first_and_n.empty();
   if (keeps_rows) {
     stored_rows_.qkv = qkv.data;
     stored_rows_.layer = layer;
   }
+  rotate_now(rotation, keeps_rows);
+}
+
+void CudaStream::rotate_now(const WaitingRotation& rotation, bool keeps_rows) {
+  const TensorView& qkv = rotation.qkv;
+  const dim3 grid(static_cast<unsigned>(rotation.most_tokens),
+                  static_cast<unsigned>(rotation.n_sequences));
+  constexpr unsigned kThreads = 256;
   const auto run = [&](auto* rows) {
     using T = std::decay_t<decltype(*rows)>;
     auto* kernel = &rotate_and_store_kernel<T, 1>;
-    if (by_eight) kernel = &rotate_and_store_kernel<T, 8>;
-    queue_.launch(kernel, grid, kThreads, 0, rows, qkv.strides[0], static_cast<int>(n_heads), pages,
-                  table, keeps_rows ? 1 : 0);
+    if (rotation.by_eight) kernel = &rotate_and_store_kernel<T, 8>;
+    queue_.launch(kernel, grid, kThreads, 0, rows, qkv.strides[0],
+                  static_cast<int>(rotation.n_heads), rotation.pages, rotation.table,
+                  keeps_rows ? 1 : 0);
   };
   if (qkv.dtype == DType::bf16) {
     run(static_cast<Bf16*>(qkv.data));
   } else {
     run(static_cast<float*>(qkv.data));
   }
+}
+
+bool CudaStream::takes_rotation(ConstTensorView qkv, int64_t n_heads, const PageLayout& pages,
+                                std::span<const KvSequence> sequences) {
+  if (!waiting_rotation_) return false;
+  const WaitingRotation& waiting = *waiting_rotation_;
+  if (!waiting.by_eight || qkv.dtype != DType::bf16 || waiting.most_tokens > kFewTokens ||
+      waiting.qkv.data != qkv.data || waiting.qkv.shape[0] != qkv.shape[0] ||
+      waiting.qkv.strides[0] != qkv.strides[0] || waiting.n_heads != n_heads ||
+      waiting.pages != pages) {
+    return false;
+  }
+  std::vector<const KvSequence*> all;
+  for (const KvSequence& sequence : sequences) all.push_back(&sequence);
+  return tables_.is_table_of(waiting.table, queue_, all);
 }
 
 }  // namespace okapi::cuda

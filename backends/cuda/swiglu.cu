@@ -86,23 +86,15 @@ void CudaStream::swiglu(ConstTensorView gate_up, TensorView out) {
   if (n_tokens == 0) return;
 
   const CurrentDevice current(shared_->device);
-  begin(n_tokens);
-  if (queue_.is_collecting() && out.dtype == DType::bf16 && n % 8 == 0 && is_aligned(gate_up) &&
-      is_aligned(out) && fits_fused(n_tokens, n, shared_->size)) {
-    FewRowsProduct rows;
-    rows.x = gate_up;
-    rows.from = RowsFrom::gate;
-    rows.rows = out;
-    rows.k = n;
-    waiting_rows_ = rows;
+  // The product before this one gates its result as it goes.
+  if (waiting_product_ && waiting_product_->out.data == gate_up.data &&
+      waiting_product_->out.dtype == DType::bf16 && waiting_product_->out.shape[0] == n_tokens &&
+      waiting_product_->out.shape[1] == 2 * n && waiting_product_->residual.empty() &&
+      waiting_product_->x.data != out.data) {
+    waiting_product_->gated = out;
     return;
   }
-  gate_now(gate_up, out);
-}
-
-void CudaStream::gate_now(ConstTensorView gate_up, TensorView out) {
-  const int64_t n_tokens = out.shape[0];
-  const int64_t n = out.shape[1];
+  begin(n_tokens);
   const bool by_eight = n % 8 == 0 && is_aligned(gate_up) && is_aligned(out);
   const int64_t per_block = by_eight ? kThreads * 8 : kThreads;
   const auto run = [&](const auto* from, auto* to) {
