@@ -118,6 +118,8 @@ void add_eval(CLI::App& app, int* exit_code) {
       "it stopped.\n"
       "--prompts takes a JSON array of objects with `prompt` and `expected`; samples come out in "
       "its order.\n"
+      "Under --rope-length follow they are read as one model object of transformers reads them: at "
+      "no less than\nthe longest input before, back to a prompt within the trained length.\n"
       "\n"
       "Examples:\n"
       "  okapi eval --model models/savanna-5m --task lines --param style=compact --length 1024 "

@@ -54,7 +54,8 @@ class BoundTask {
   const std::vector<std::string>& group_by() const { return task_->plugin().group_by(); }
   const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
   /// Whether items come from records, which a change of their file could change.
-  bool has_records() const { return dataset_ != nullptr || !prompts_sha256_.empty(); }
+  bool has_records() const { return dataset_ != nullptr || has_given_prompts(); }
+  bool has_given_prompts() const { return !prompts_sha256_.empty(); }
 
   /// All that decides items and scores: plugin, versions, parameters, seed, records, tokenizer.
   Json identity() const;

@@ -8,6 +8,7 @@
 
 #include "runtime/base/cancel.h"
 #include "runtime/base/error.h"
+#include "runtime/evaluation/longest_input.h"
 #include "runtime/evaluation/run_identity.h"
 #include "runtime/evaluation/sequence_batch.h"
 #include "runtime/model/adapter_weights.h"
@@ -147,10 +148,12 @@ void Evaluation::run(const RunOptions& options) {
   const bool has_device = device.has_value();
   std::deque<std::future<PreparedItem>> coming;
   std::optional<PreparedItem> next;  // made, but without room in the batch so far
+  std::optional<LongestInput> longest;
+  if (answers_as_one_object()) longest.emplace(model_->config().trained_length);
   int64_t index = 0;
   const auto order = [&] {
     while (coming.size() < (has_device ? kMadeAhead : 1)) {
-      while (index < n_items_ && samples_.contains(index)) ++index;
+      while (!longest && index < n_items_ && samples_.contains(index)) ++index;
       if (index == n_items_) return;
       coming.push_back(std::async(has_device ? std::launch::async : std::launch::deferred,
                                   [this, i = index++] { return task_->item(i); }));
@@ -162,6 +165,11 @@ void Evaluation::run(const RunOptions& options) {
     if (!next && !coming.empty()) {
       next = coming.front().get();
       coming.pop_front();
+      if (longest) next->least_rope_length = longest->before(*next);
+      if (samples_.contains(next->index)) {  // done before; the next ones had to know its length
+        next.reset();
+        continue;
+      }
     }
     if (next && has_room(batch, *next)) {
       batch.admit(std::move(*next));
@@ -179,6 +187,11 @@ void Evaluation::run(const RunOptions& options) {
     store_unsaved();
     report_progress();
   }
+}
+
+bool Evaluation::answers_as_one_object() const {
+  return options_.rope_length == kRopeLengthFollow && task_->has_given_prompts() &&
+         options_.rope->depends_on_length();
 }
 
 bool Evaluation::has_room(const SequenceBatch& batch, const PreparedItem& next) const {

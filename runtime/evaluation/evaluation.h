@@ -27,8 +27,10 @@ class SequenceBatch;
 struct Answer;
 
 struct EvaluationOptions {
-  std::shared_ptr<const Rope> rope;       ///< null: what the model's configuration says
-  int64_t rope_length = kRopeLengthAuto;  ///< auto: each item's prompt and output together
+  std::shared_ptr<const Rope> rope;  ///< null: what the model's configuration says
+  /// Auto: each item's prompt and output together. Follow: the tokens so far, of given prompts no
+  /// less than the longest input before (longest_input.h).
+  int64_t rope_length = kRopeLengthAuto;
   int64_t batch_size = 0;            ///< most sequences in flight; 0: what memory and use suggest
   std::shared_ptr<Results> results;  ///< null: samples are kept in this object alone
   int64_t max_samples = 0;           ///< the first so many items; 0: all
@@ -69,6 +71,8 @@ class Evaluation {
 
   void take_over_samples();
   void check_taken_over(const Sample& sample) const;
+  /// Given prompts under a length that follows are read as transformers does: longest_input.h.
+  bool answers_as_one_object() const;
   bool has_room(const SequenceBatch& batch, const PreparedItem& next) const;
   void keep(const Answer& answer);
   void store_unsaved();

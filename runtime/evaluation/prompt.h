@@ -16,8 +16,9 @@ class Tokenizer;
 struct PreparedItem {
   int64_t index = 0;
   TaskItem item;
-  std::string prompt;        ///< the bytes of its text parts, in order
-  std::vector<int32_t> ids;  ///< [n] with BOS, as the item's rule says
+  std::string prompt;             ///< the bytes of its text parts, in order
+  std::vector<int32_t> ids;       ///< [n] with BOS, as the item's rule says
+  int64_t least_rope_length = 0;  ///< see SessionOptions
 
   /// Tokens it takes in all: prompt and output.
   int64_t n_tokens_in_all() const { return static_cast<int64_t>(ids.size()) + item.max_new_tokens; }

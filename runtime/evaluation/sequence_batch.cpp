@@ -75,6 +75,7 @@ SessionOptions SequenceBatch::session_options(const PreparedItem& prepared) cons
   if (options.rope_length == kRopeLengthAuto && prepared.item.target_length > 0) {
     options.rope_length = prepared.item.target_length;
   }
+  options.least_rope_length = prepared.least_rope_length;
   return options;
 }
 

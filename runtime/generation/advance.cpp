@@ -78,9 +78,10 @@ class Work {
 
  private:
   void choose_rotation() {
+    const SessionOptions& options = session_->options;
     const int64_t length =
-        declared_length(session_->options.rope_length, session_->declared_length(), n_total_,
-                        session_->expected_tokens);
+        declared_length(options.rope_length, session_->declared_length(), n_total_,
+                        session_->expected_tokens, options.least_rope_length);
     rotation_ = session_->rotation;
     const bool outdated =
         rotation_ && rotation_->declared_length() != length && session_->depends_on_length();

@@ -22,6 +22,8 @@ namespace okapi {
 /// @param current   in force; 0: none yet
 /// @param n_tokens  that the sequence will hold after this call
 /// @param expected  that the caller announced it will hold in the end; 0: nothing announced
-int64_t declared_length(int64_t option, int64_t current, int64_t n_tokens, int64_t expected);
+/// @param least     under follow: no less than this
+int64_t declared_length(int64_t option, int64_t current, int64_t n_tokens, int64_t expected,
+                        int64_t least = 0);
 
 }  // namespace okapi

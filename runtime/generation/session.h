@@ -35,6 +35,7 @@ inline constexpr int64_t kRopeLengthFollow = -1;
 struct SessionOptions {
   std::shared_ptr<const Rope> rope;       ///< null: what the model's configuration says
   int64_t rope_length = kRopeLengthAuto;  ///< declared length in tokens, see declared_length.h
+  int64_t least_rope_length = 0;          ///< under follow: the scheme is evaluated at no less
   int64_t context_length = 0;             ///< most tokens the session may hold; 0: as memory allows
   int64_t prefill_chunk = 0;              ///< tokens computed at once; 0: what suits the backend
   bool raw_keys = false;                  ///< cache keys unrotated, rotate them as they are read

@@ -26,9 +26,12 @@ typedef struct okapi_evaluation okapi_evaluation;
 /// @since 0.1
 typedef struct okapi_evaluation_options {
   uint32_t struct_size;
-  int32_t batch_size;            ///< most sequences in flight; 0: what suits the backend
-  const okapi_rope* rope;        ///< NULL: what the model's configuration says
-  int64_t rope_length;           ///< as in okapi_session_options: 0, a length in tokens, or follow
+  int32_t batch_size;      ///< most sequences in flight; 0: what suits the backend
+  const okapi_rope* rope;  ///< NULL: what the model's configuration says
+  /// As in okapi_session_options: 0, a length in tokens, or follow. Prompts that were given are
+  /// then read as one model object of transformers reads them in their order: at no less than the
+  /// longest input before, back to one within the trained length.
+  int64_t rope_length;
   okapi_results* results;        ///< where samples are kept; NULL: only in this object
   int64_t max_samples;           ///< the first so many items; 0: all
   const okapi_adapter* adapter;  ///< beside the model's weights, opened for this model; NULL: none
