@@ -36,6 +36,7 @@ struct Shared {
   const Variant variant;
   const int device;
   DeviceSize size;
+  size_t memory_bytes = 0;  ///< all that the device has
   std::string device_name;
   std::shared_ptr<MemoryPool> pool;
   Blas blas;
@@ -145,6 +146,11 @@ class CudaStream final : public TrainingStream {
   std::optional<TrainedAttention> attention_for_cudnn(ConstTensorView qkv, const HeadLayout& heads,
                                                       std::span<const TrainingSequence> sequences,
                                                       ConstTensorView out) const;
+  /// False where it did nothing. `sums` [T, H] are scratch.
+  bool backward_by_cudnn(ConstTensorView qkv, const HeadLayout& heads,
+                         std::span<const TrainingSequence> sequences, ConstTensorView out,
+                         ConstTensorView log_sums, ConstTensorView out_gradient,
+                         TensorView qkv_gradient, float* sums);
   void attend_by_own_kernels(ConstTensorView qkv, const HeadLayout& heads,
                              std::span<const TrainingSequence> sequences, TensorView out,
                              TensorView log_sums);
@@ -209,7 +215,8 @@ class CudaBackend final : public Backend, public TrainingBackend {
       const TrainingStreamOptions& options) override;
   bool computes_in(DType activations) const override;
   std::unique_ptr<PreparedWeight> trainable_weight(TensorView master, DType activations) override;
-  TrainingScratch scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+  TrainingScratch scratch(const TrainingStreamOptions& options, int64_t n_sequences,
+                          int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
                           DType activations) const override;
 
   MatmulMeasurement measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) override;
