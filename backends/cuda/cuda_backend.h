@@ -116,9 +116,10 @@ class CudaStream final : public TrainingStream {
     std::vector<std::pair<int64_t, int64_t>> first_and_n;
   };
 
-  /// Rows [begin, end) of a weight against any number of rows of x.
-  void multiply(ConstTensorView x, const CudaWeight& weight, int64_t begin, int64_t end,
-                TensorView out);
+  /// out [T, N] = x [T, K] times N rows of a weight, from the first on, transposed.
+  void multiply(ConstTensorView x, const CudaWeight& weight, int64_t first, TensorView out);
+  /// Any number of rows: many go into the residual alone, where there is one.
+  void multiply(const FewRowsProduct& wanted);
   /// out = alpha op(a) op(b) + beta out, of any mixture of dtypes; op transposes if its flag is
   /// set.
   void multiply_matrices(ConstTensorView a, bool transpose_a, ConstTensorView b, bool transpose_b,
@@ -159,9 +160,9 @@ class CudaStream final : public TrainingStream {
   TrainingStreamOptions options_;
   Queue queue_;
   SequenceTables tables_;
-  // Decoding, a kernel costs as much by starting as by running. So the last product waits for the
-  // next operation, which may be an addition of its result; and a norm or a gate waits for the
-  // product that reads it. In that order.
+  // The last product waits for the next operation, which may be an addition of its result: of many
+  // rows that spares a pass over them. Decoding, a kernel costs as much by starting as by running,
+  // so there a norm or a gate waits too, for the product that reads it. In that order.
   std::optional<FewRowsProduct> waiting_product_;
   std::optional<FewRowsProduct> waiting_rows_;
 
