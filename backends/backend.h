@@ -122,7 +122,8 @@ class Stream {
   virtual void embed(const PreparedWeight& table, std::span<const int32_t> ids, TensorView out) = 0;
 
   /// residual [T, C] += delta (skipped when delta is empty); out [T, C] = residual / rms * weight
-  /// [C] f32.
+  /// [C] f32. A delta that linear() made right before may never be written: the product may go
+  /// straight into the residual, rounded once.
   virtual void add_rms_norm(TensorView residual, ConstTensorView delta, ConstTensorView weight,
                             float epsilon, TensorView out) = 0;
 

@@ -150,7 +150,7 @@ struct TrainingStreamOptions {
   bool deterministic = true;
 };
 
-/// Memory that operations on this many tokens take for themselves.
+/// Memory that operations take for themselves.
 struct TrainingScratch {
   uint64_t logits = 0;     ///< chunks of the loss
   uint64_t attention = 0;  ///< what attention gathers and sums up on the way
@@ -176,8 +176,10 @@ class TrainingBackend {
   virtual std::unique_ptr<PreparedWeight> trainable_weight(TensorView master,
                                                            DType activations) = 0;
 
-  /// For plans: about what a stream allocates besides.
-  virtual TrainingScratch scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+  /// For plans: about what a stream with these options allocates besides, for batches of
+  /// n_sequences times n_tokens.
+  virtual TrainingScratch scratch(const TrainingStreamOptions& options, int64_t n_sequences,
+                                  int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
                                   DType activations) const = 0;
 };
 

@@ -63,10 +63,12 @@ std::unique_ptr<PreparedWeight> CpuBackend::trainable_weight(TensorView master, 
   return std::make_unique<CpuWeight>(master);
 }
 
-TrainingScratch CpuBackend::scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+TrainingScratch CpuBackend::scratch(const TrainingStreamOptions& /*options*/, int64_t n_sequences,
+                                    int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
                                     DType /*activations*/) const {
-  const auto n_logits = static_cast<size_t>(std::min(kLogitsPerChunk, n_tokens * vocab_size));
-  const auto n_gathered = static_cast<size_t>(n_tokens * 2 * heads.n_kv_heads * heads.head_dim);
+  const int64_t n_rows = n_sequences * n_tokens;
+  const auto n_logits = static_cast<size_t>(std::min(kLogitsPerChunk, n_rows * vocab_size));
+  const auto n_gathered = static_cast<size_t>(n_rows * 2 * heads.n_kv_heads * heads.head_dim);
   return {n_logits * sizeof(float), n_gathered * sizeof(float)};
 }
 

@@ -122,7 +122,8 @@ class CpuBackend final : public Backend, public TrainingBackend {
   }
   bool computes_in(DType activations) const override { return activations == DType::f32; }
   std::unique_ptr<PreparedWeight> trainable_weight(TensorView master, DType activations) override;
-  TrainingScratch scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+  TrainingScratch scratch(const TrainingStreamOptions& options, int64_t n_sequences,
+                          int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
                           DType activations) const override;
 
   MatmulMeasurement measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) override;

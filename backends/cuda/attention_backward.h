@@ -1,6 +1,8 @@
 // What the kernels of training's attention are told, and which there are.
 #pragma once
 
+#include <optional>
+
 #include "backends/cuda/kv_sequences.h"
 #include "backends/cuda/queue.h"
 
@@ -28,6 +30,20 @@ struct AttentionGradient {
   int32_t n_kv_heads;
   int32_t head_dim;
 };
+
+/// What one call of cuDNN's backward in a fixed order takes of a batch: some whole sequences, or
+/// some heads of keys of one, with the queries that share them.
+struct BackwardPart {
+  int64_t n_sequences = 0;
+  int64_t n_kv_heads = 0;
+  int64_t weights_bytes = 0;  ///< of the gradients of weights, which such a call keeps
+};
+
+/// Parts whose gradients of weights are at most a thirty-second of the device's memory; none where
+/// one head of keys has more. It depends on the shape and the device alone, since another part is
+/// another kernel, and so another result.
+std::optional<BackwardPart> part_in_fixed_order(int64_t n_sequences, int64_t n_tokens,
+                                                const HeadLayout& heads, size_t device_bytes);
 
 constexpr int64_t kMostTileHeadDim = 128;
 

@@ -110,7 +110,7 @@ int64_t CudaStream::attend_by_cudnn(ConstTensorView qkv, const KvLayout& layout,
   }
   auto* const to = static_cast<std::byte*>(out.data) +
                    static_cast<size_t>(sequence.first_row * out.strides[0]) * element;
-  shared_->cudnn->attend(shape, queries, keys, values, to, workspace, queue_.stream());
+  shared_->cudnn->attend(shape, {queries, keys, values}, to, workspace, queue_.stream());
   return shape.n_queries;
 }
 

@@ -1,6 +1,8 @@
 // Attention over whole sequences that stand beside their queries, and its backward.
 //
-//   sequences of one length, bf16     cuDNN (cudnn.h); its backward only where sums need no order
+//   sequences of one length, bf16     cuDNN (cudnn.h). Its backward in a fixed order keeps the
+//                                     gradients of all weights of a call, so that batches are cut
+//                                     into parts; where one head of keys is too much, our own
 //   others                            inference's kernels for prompts, on keys and values gathered
 //                                     into one page; the backward of attention_backward.cu
 #include <algorithm>
@@ -71,6 +73,20 @@ void transpose(Queue& queue, int64_t n_sequences, int64_t n_rows, int64_t n_colu
                from_stride, to_stride, from_sequence, to_sequence);
 }
 
+int64_t divided_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+/// The most of `n` things that parts of about one size have where none has more than `most`.
+int64_t in_even_parts(int64_t n, int64_t most) { return divided_up(n, divided_up(n, most)); }
+
+/// Where q, k and v begin in rows of such heads, from some row and head of keys on.
+QkvRows rows_of(const void* qkv, int64_t row_stride, const HeadLayout& heads, int64_t row,
+                int64_t kv_head) {
+  const auto* const first = static_cast<const Bf16*>(qkv) + row * row_stride;
+  const int64_t head = kv_head * (heads.n_heads / heads.n_kv_heads);
+  return {first + head * heads.head_dim, first + (heads.n_heads + kv_head) * heads.head_dim,
+          first + (heads.n_heads + heads.n_kv_heads + kv_head) * heads.head_dim};
+}
+
 int64_t longest(std::span<const TrainingSequence> sequences) {
   int64_t most = 0;
   for (const TrainingSequence& sequence : sequences) most = std::max(most, sequence.n_tokens);
@@ -84,6 +100,26 @@ void check_head_dim(const char* what, const HeadLayout& heads) {
 }
 
 }  // namespace
+
+std::optional<BackwardPart> part_in_fixed_order(int64_t n_sequences, int64_t n_tokens,
+                                                const HeadLayout& heads, size_t device_bytes) {
+  constexpr int64_t kShareOfDevice = 32;
+  // The library's tiles.
+  constexpr int64_t kQueries = 64;
+  constexpr int64_t kKeys = 128;
+  const int64_t most = static_cast<int64_t>(device_bytes) / kShareOfDevice;
+  const int64_t of_kv_head = heads.n_heads / heads.n_kv_heads * divided_up(n_tokens, kQueries) *
+                             kQueries * divided_up(n_tokens, kKeys) * kKeys *
+                             static_cast<int64_t>(sizeof(Bf16));
+  const int64_t n_kv_heads = most / of_kv_head;
+  if (n_kv_heads == 0) return std::nullopt;
+  BackwardPart part;
+  part.n_sequences =
+      in_even_parts(n_sequences, std::max<int64_t>(1, n_kv_heads / heads.n_kv_heads));
+  part.n_kv_heads = in_even_parts(heads.n_kv_heads, n_kv_heads);
+  part.weights_bytes = part.n_sequences * part.n_kv_heads * of_kv_head;
+  return part;
+}
 
 std::optional<TrainedAttention> CudaStream::attention_for_cudnn(
     ConstTensorView qkv, const HeadLayout& heads, std::span<const TrainingSequence> sequences,
@@ -137,7 +173,8 @@ void CudaStream::attention_forward(ConstTensorView qkv, const HeadLayout& heads,
       scratch(cudnn_workspace_, static_cast<size_t>(std::max<int64_t>(workspace_bytes, 1)));
   auto* const sums = static_cast<float*>(
       scratch(row_sums_, static_cast<size_t>(n_rows * heads.n_heads) * sizeof(float)));
-  shared_->cudnn->attend(*shape, qkv.data, out.data, sums, workspace, queue_.stream());
+  shared_->cudnn->attend(*shape, rows_of(qkv.data, qkv.strides[0], heads, 0, 0), out.data, sums,
+                         workspace, queue_.stream());
   const int64_t n = shape->n_tokens;
   transpose(queue_, shape->n_sequences, heads.n_heads, n, sums, n, n * heads.n_heads,
             static_cast<float*>(log_sums.data), log_sums.strides[0], n * log_sums.strides[0]);
@@ -198,6 +235,62 @@ void CudaStream::attend_by_own_kernels(ConstTensorView qkv, const HeadLayout& he
   }
 }
 
+bool CudaStream::backward_by_cudnn(ConstTensorView qkv, const HeadLayout& heads,
+                                   std::span<const TrainingSequence> sequences, ConstTensorView out,
+                                   ConstTensorView log_sums, ConstTensorView out_gradient,
+                                   TensorView qkv_gradient, float* sums) {
+  const std::optional<TrainedAttention> all = attention_for_cudnn(qkv, heads, sequences, out);
+  if (!all) return false;
+  const int64_t n = all->n_tokens;
+  BackwardPart part{all->n_sequences, heads.n_kv_heads};
+  if (options_.deterministic) {
+    const auto fitting = part_in_fixed_order(all->n_sequences, n, heads, shared_->memory_bytes);
+    if (!fitting) return false;
+    part = *fitting;
+  }
+  const int64_t group = heads.n_heads / heads.n_kv_heads;
+  const auto shape_of = [&](int64_t n_sequences, int64_t n_kv_heads) {
+    TrainedAttention shape = *all;
+    shape.n_sequences = n_sequences;
+    shape.n_heads = n_kv_heads * group;
+    shape.n_kv_heads = n_kv_heads;
+    shape.gradient_stride = qkv_gradient.strides[0];
+    shape.in_fixed_order = options_.deterministic;
+    return shape;
+  };
+  // All of them before the first runs: a part that the library has no kernel for would come too
+  // late, and memory is not to grow on the way. The last parts may be smaller.
+  int64_t workspace_bytes = 1;
+  for (const int64_t n_sequences : {part.n_sequences, all->n_sequences % part.n_sequences}) {
+    for (const int64_t n_kv_heads : {part.n_kv_heads, heads.n_kv_heads % part.n_kv_heads}) {
+      if (n_sequences == 0 || n_kv_heads == 0) continue;
+      const int64_t needed = shared_->cudnn->workspace_bytes(shape_of(n_sequences, n_kv_heads));
+      if (needed < 0) return false;
+      workspace_bytes = std::max(workspace_bytes, needed);
+    }
+  }
+  void* const workspace = scratch(cudnn_workspace_, static_cast<size_t>(workspace_bytes));
+  transpose(queue_, all->n_sequences, n, heads.n_heads, static_cast<const float*>(log_sums.data),
+            log_sums.strides[0], n * log_sums.strides[0], sums, n, n * heads.n_heads);
+  for (int64_t sequence = 0; sequence < all->n_sequences; sequence += part.n_sequences) {
+    for (int64_t kv_head = 0; kv_head < heads.n_kv_heads; kv_head += part.n_kv_heads) {
+      const TrainedAttention shape =
+          shape_of(std::min(part.n_sequences, all->n_sequences - sequence),
+                   std::min(part.n_kv_heads, heads.n_kv_heads - kv_head));
+      const int64_t row = sequence * n;
+      const int64_t at = row * out.strides[0] + kv_head * group * heads.head_dim;
+      shared_->cudnn->attend_backward(
+          shape, rows_of(qkv.data, qkv.strides[0], heads, row, kv_head),
+          static_cast<const Bf16*>(out.data) + at,
+          sums + (sequence * heads.n_heads + kv_head * group) * n,
+          static_cast<const Bf16*>(out_gradient.data) + at,
+          rows_of(qkv_gradient.data, qkv_gradient.strides[0], heads, row, kv_head), workspace,
+          queue_.stream());
+    }
+  }
+  return true;
+}
+
 void CudaStream::attention_backward(ConstTensorView qkv, const HeadLayout& heads,
                                     std::span<const TrainingSequence> sequences,
                                     ConstTensorView out, ConstTensorView log_sums,
@@ -222,25 +315,10 @@ void CudaStream::attention_backward(ConstTensorView qkv, const HeadLayout& heads
   begin_training();
   auto* const sums = static_cast<float*>(
       scratch(row_sums_, static_cast<size_t>(n_rows * heads.n_heads) * sizeof(float)));
-  std::optional<TrainedAttention> shape;
-  if (!options_.deterministic && out_gradient.strides[0] == out.strides[0] &&
-      is_aligned(out_gradient) && is_aligned(qkv_gradient)) {
-    shape = attention_for_cudnn(qkv, heads, sequences, out);
-  }
-  if (shape) {
-    shape->gradient_stride = qkv_gradient.strides[0];
-    const int64_t workspace_bytes = shared_->cudnn->workspace_bytes(*shape);
-    if (workspace_bytes >= 0) {
-      void* const workspace =
-          scratch(cudnn_workspace_, static_cast<size_t>(std::max<int64_t>(workspace_bytes, 1)));
-      const int64_t n = shape->n_tokens;
-      transpose(queue_, shape->n_sequences, n, heads.n_heads,
-                static_cast<const float*>(log_sums.data), log_sums.strides[0],
-                n * log_sums.strides[0], sums, n, n * heads.n_heads);
-      shared_->cudnn->attend_backward(*shape, qkv.data, out.data, sums, out_gradient.data,
-                                      qkv_gradient.data, workspace, queue_.stream());
-      return;
-    }
+  if (out_gradient.strides[0] == out.strides[0] && is_aligned(out_gradient) &&
+      is_aligned(qkv_gradient) &&
+      backward_by_cudnn(qkv, heads, sequences, out, log_sums, out_gradient, qkv_gradient, sums)) {
+    return;
   }
 
   AttentionGradient input = {};
@@ -270,6 +348,38 @@ void CudaStream::attention_backward(ConstTensorView qkv, const HeadLayout& heads
   } else {
     launch_generic_attention_backward(queue_, input, qkv.dtype);
   }
+}
+
+TrainingScratch CudaBackend::scratch(const TrainingStreamOptions& options, int64_t n_sequences,
+                                     int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+                                     DType activations) const {
+  const int64_t n_rows = n_sequences * n_tokens;
+  const auto bytes = [](int64_t n, size_t of_each) { return static_cast<uint64_t>(n) * of_each; };
+  const uint64_t row_sums = bytes(2 * n_rows * heads.n_heads, sizeof(float));
+  TrainingScratch result;
+  result.logits = bytes(std::min(kLogitsPerChunk, n_rows * vocab_size), sizeof(float));
+  // Our own kernels read keys and values packed.
+  const uint64_t packed =
+      bytes(2 * n_rows * heads.n_kv_heads * heads.head_dim, size_of(activations));
+  result.attention = row_sums + packed;
+  if (activations != DType::bf16 || shared_->cudnn == nullptr || n_tokens < kFewestTokensForCudnn ||
+      heads.head_dim > kMostHeadDimForCudnn) {
+    return result;
+  }
+  // cuDNN sums the queries' gradients in f32, or keeps those of the weights; and where heads share
+  // keys it has theirs for each head first.
+  const int64_t width = heads.n_heads * heads.head_dim;
+  int64_t n_at_once = n_rows * width;
+  uint64_t workspace = bytes(n_at_once, sizeof(float));
+  if (options.deterministic) {
+    const auto part = part_in_fixed_order(n_sequences, n_tokens, heads, shared_->memory_bytes);
+    if (!part) return result;
+    n_at_once = part->n_sequences * n_tokens * width * part->n_kv_heads / heads.n_kv_heads;
+    workspace = static_cast<uint64_t>(part->weights_bytes);
+  }
+  if (heads.n_heads != heads.n_kv_heads) workspace += bytes(2 * n_at_once, sizeof(Bf16));
+  result.attention = row_sums + workspace;
+  return result;
 }
 
 }  // namespace okapi::cuda

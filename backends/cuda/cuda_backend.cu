@@ -145,6 +145,7 @@ Shared::Shared(const BackendOptions& options)
   cudaDeviceProp properties = {};
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   size = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
+  memory_bytes = properties.totalGlobalMem;
   device_name = properties.name;
   pool = std::make_shared<MemoryPool>(device);
   if (!variant.uses_cudnn) {
@@ -282,22 +283,6 @@ std::unique_ptr<PreparedWeight> CudaBackend::trainable_weight(TensorView master,
     throw BackendError("trainable_weight: wanted activations in f32 or bf16");
   }
   return std::make_unique<CudaWeight>(master, activations, shared_->pool);
-}
-
-TrainingScratch CudaBackend::scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
-                                     DType activations) const {
-  TrainingScratch result;
-  result.logits =
-      static_cast<uint64_t>(std::min(kLogitsPerChunk, n_tokens * vocab_size)) * sizeof(float);
-  const bool is_narrow = activations == DType::bf16 && shared_->cudnn != nullptr;
-  // cuDNN sums the queries' gradients in f32; our own kernels read keys and values packed.
-  const int64_t per_token =
-      is_narrow
-          ? heads.n_heads * heads.head_dim * static_cast<int64_t>(sizeof(float))
-          : 2 * heads.n_kv_heads * heads.head_dim * static_cast<int64_t>(size_of(activations));
-  result.attention = static_cast<uint64_t>(
-      n_tokens * (per_token + heads.n_heads * static_cast<int64_t>(2 * sizeof(float))));
-  return result;
 }
 
 MatmulMeasurement CudaBackend::measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) {

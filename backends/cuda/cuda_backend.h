@@ -36,6 +36,7 @@ struct Shared {
   const Variant variant;
   const int device;
   DeviceSize size;
+  size_t memory_bytes = 0;  ///< all that the device has
   std::string device_name;
   std::shared_ptr<MemoryPool> pool;
   Blas blas;
@@ -126,9 +127,10 @@ class CudaStream final : public TrainingStream {
     bool by_eight = false;    ///< heads and tables allow for 16 bytes at a time
   };
 
-  /// Rows [begin, end) of a weight against any number of rows of x.
-  void multiply(ConstTensorView x, const CudaWeight& weight, int64_t begin, int64_t end,
-                TensorView out);
+  /// out [T, N] = x [T, K] times N rows of a weight, from the first on, transposed.
+  void multiply(ConstTensorView x, const CudaWeight& weight, int64_t first, TensorView out);
+  /// Any number of rows: many go into the residual alone, where there is one.
+  void multiply(const FewRowsProduct& wanted);
   /// out = alpha op(a) op(b) + beta out, of any mixture of dtypes; op transposes if its flag is
   /// set.
   void multiply_matrices(ConstTensorView a, bool transpose_a, ConstTensorView b, bool transpose_b,
@@ -159,6 +161,11 @@ class CudaStream final : public TrainingStream {
   std::optional<TrainedAttention> attention_for_cudnn(ConstTensorView qkv, const HeadLayout& heads,
                                                       std::span<const TrainingSequence> sequences,
                                                       ConstTensorView out) const;
+  /// False where it did nothing. `sums` [T, H] are scratch.
+  bool backward_by_cudnn(ConstTensorView qkv, const HeadLayout& heads,
+                         std::span<const TrainingSequence> sequences, ConstTensorView out,
+                         ConstTensorView log_sums, ConstTensorView out_gradient,
+                         TensorView qkv_gradient, float* sums);
   void attend_by_own_kernels(ConstTensorView qkv, const HeadLayout& heads,
                              std::span<const TrainingSequence> sequences, TensorView out,
                              TensorView log_sums);
@@ -167,10 +174,11 @@ class CudaStream final : public TrainingStream {
   TrainingStreamOptions options_;
   Queue queue_;
   SequenceTables tables_;
-  // Decoding, a kernel costs as much by starting as by running. So the last product waits for the
-  // next operation, which may be an addition of its result or a gate over it; a norm waits for the
-  // product that reads it, and rotation for the attention to what it rotates. In that order; the
-  // last is never there together with the others.
+  // The last product waits for the next operation, which may be an addition of its result: of many
+  // rows that spares a pass over them. Decoding, a kernel costs as much by starting as by running,
+  // so there the next may be a gate over the result too; a norm waits for the product that reads
+  // it, and rotation for the attention to what it rotates. In that order; the last is never there
+  // together with the others.
   std::optional<FewRowsProduct> waiting_product_;
   std::optional<FewRowsProduct> waiting_rows_;
   std::optional<WaitingRotation> waiting_rotation_;
@@ -225,7 +233,8 @@ class CudaBackend final : public Backend, public TrainingBackend {
       const TrainingStreamOptions& options) override;
   bool computes_in(DType activations) const override;
   std::unique_ptr<PreparedWeight> trainable_weight(TensorView master, DType activations) override;
-  TrainingScratch scratch(int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
+  TrainingScratch scratch(const TrainingStreamOptions& options, int64_t n_sequences,
+                          int64_t n_tokens, const HeadLayout& heads, int64_t vocab_size,
                           DType activations) const override;
 
   MatmulMeasurement measure_matmul(int64_t m, int64_t n, int64_t k, DType dtype) override;

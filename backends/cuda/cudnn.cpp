@@ -8,7 +8,6 @@
 #define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
 #include <cudnn_frontend.h>
 
-#include <array>
 #include <vector>
 
 // The headers look functions up in this handle.
@@ -22,6 +21,9 @@ namespace fe = cudnn_frontend;
 
 namespace {
 
+using TensorPointer = std::shared_ptr<fe::graph::Tensor_attributes>;
+using GraphPointer = std::shared_ptr<fe::graph::Graph>;
+
 enum Tensor : int64_t {
   kQueries = 1,
   kKeys,
@@ -34,19 +36,111 @@ enum Tensor : int64_t {
   kValueGradient
 };
 
-/// [1, heads, rows, D] where consecutive rows and heads lie so many elements apart.
-std::shared_ptr<fe::graph::Tensor_attributes> tensor(fe::graph::Graph& graph, Tensor id,
-                                                     const char* name, int64_t heads, int64_t rows,
-                                                     int64_t d, int64_t head_stride,
-                                                     int64_t row_stride) {
+struct Layout {
+  std::vector<int64_t> dims;
+  std::vector<int64_t> strides;
+  fe::DataType_t type = fe::DataType_t::BFLOAT16;
+};
+
+/// [n_sequences, heads, rows, D] where rows and heads lie so many elements apart.
+Layout layout_of(int64_t n_sequences, int64_t heads, int64_t rows, int64_t d, int64_t head_stride,
+                 int64_t row_stride) {
+  return {{n_sequences, heads, rows, d}, {rows * row_stride, head_stride, row_stride, 1}};
+}
+
+GraphPointer empty_graph() {
+  auto graph = std::make_shared<fe::graph::Graph>();
+  graph->set_io_data_type(fe::DataType_t::BFLOAT16)
+      .set_intermediate_data_type(fe::DataType_t::FLOAT)
+      .set_compute_data_type(fe::DataType_t::FLOAT);
+  return graph;
+}
+
+TensorPointer input(fe::graph::Graph& graph, Tensor id, const char* name, const Layout& layout) {
   return graph.tensor(fe::graph::Tensor_attributes()
                           .set_name(name)
                           .set_uid(id)
-                          .set_dim({1, heads, rows, d})
-                          .set_stride({rows * row_stride, head_stride, row_stride, 1}));
+                          .set_data_type(layout.type)
+                          .set_dim(layout.dims)
+                          .set_stride(layout.strides));
+}
+
+void output(const TensorPointer& tensor, Tensor id, const Layout& layout) {
+  tensor->set_output(true)
+      .set_uid(id)
+      .set_data_type(layout.type)
+      .set_dim(layout.dims)
+      .set_stride(layout.strides);
+}
+
+/// Attributes of either direction: the last query sees all keys, the others none that lies after
+/// them.
+template <typename Attributes>
+Attributes causal(const char* name, float scale, bool as_many_keys) {
+  Attributes attributes;
+  attributes.set_name(name)
+      .set_attn_scale(scale)
+      .set_diagonal_alignment(as_many_keys ? fe::DiagonalAlignment_t::TOP_LEFT
+                                           : fe::DiagonalAlignment_t::BOTTOM_RIGHT)
+      .set_diagonal_band_right_bound(0);
+  return attributes;
+}
+
+GraphPointer graph_of(const AttentionShape& s) {
+  GraphPointer graph = empty_graph();
+  const int64_t d = s.head_dim;
+  const Layout stored = layout_of(1, s.n_kv_heads, s.n_keys, d, s.head_stride, s.key_stride);
+  auto q = input(*graph, kQueries, "q", layout_of(1, s.n_heads, s.n_queries, d, d, s.query_stride));
+  auto k = input(*graph, kKeys, "k", stored);
+  auto v = input(*graph, kValues, "v", stored);
+  auto attributes =
+      causal<fe::graph::SDPA_attributes>("attention", s.scale, s.n_queries == s.n_keys);
+  attributes.set_generate_stats(false);
+  auto [out, log_sums] = graph->sdpa(q, k, v, attributes);
+  output(out, kOut, layout_of(1, s.n_heads, s.n_queries, d, d, s.out_stride));
+  return graph;
+}
+
+GraphPointer graph_of(const TrainedAttention& s) {
+  GraphPointer graph = empty_graph();
+  const auto rows = [&](int64_t heads, int64_t stride) {
+    return layout_of(s.n_sequences, heads, s.n_tokens, s.head_dim, s.head_dim, stride);
+  };
+  const Layout sums = {{s.n_sequences, s.n_heads, s.n_tokens, 1},
+                       {s.n_heads * s.n_tokens, s.n_tokens, 1, 1},
+                       fe::DataType_t::FLOAT};
+  auto q = input(*graph, kQueries, "q", rows(s.n_heads, s.row_stride));
+  auto k = input(*graph, kKeys, "k", rows(s.n_kv_heads, s.row_stride));
+  auto v = input(*graph, kValues, "v", rows(s.n_kv_heads, s.row_stride));
+  if (!s.is_backward()) {
+    auto attributes = causal<fe::graph::SDPA_attributes>("attention", s.scale, true);
+    attributes.set_generate_stats(true);
+    auto [out, log_sums] = graph->sdpa(q, k, v, attributes);
+    output(out, kOut, rows(s.n_heads, s.out_stride));
+    output(log_sums, kLogSums, sums);
+    return graph;
+  }
+  auto out = input(*graph, kOut, "out", rows(s.n_heads, s.out_stride));
+  auto out_gradient = input(*graph, kOutGradient, "out_gradient", rows(s.n_heads, s.out_stride));
+  auto log_sums = input(*graph, kLogSums, "log_sums", sums);
+  auto attributes =
+      causal<fe::graph::SDPA_backward_attributes>("attention_backward", s.scale, true);
+  attributes.set_deterministic_algorithm(s.in_fixed_order);
+  auto [dq, dk, dv] = graph->sdpa_backward(q, k, v, out, out_gradient, log_sums, attributes);
+  output(dq, kQueryGradient, rows(s.n_heads, s.gradient_stride));
+  output(dk, kKeyGradient, rows(s.n_kv_heads, s.gradient_stride));
+  output(dv, kValueGradient, rows(s.n_kv_heads, s.gradient_stride));
+  return graph;
 }
 
 constexpr size_t kMostPlans = 256;
+
+/// Where the plan of such a shape is kept; null: there is none yet.
+template <typename Plans, typename Key>
+auto& place_in(Plans& plans, const Key& key) {
+  if (plans.size() > kMostPlans) plans.clear();
+  return plans[key];
+}
 
 void check_cudnn(cudnnStatus_t status, const char* what) {
   if (status == CUDNN_STATUS_SUCCESS) return;
@@ -57,7 +151,13 @@ void check_cudnn(cudnnStatus_t status, const char* what) {
 }  // namespace
 
 struct Cudnn::Plan {
-  std::shared_ptr<fe::graph::Graph> graph;  ///< null: the library has no kernel for it
+  Plan(const GraphPointer& made_of, void* handle) {
+    if (!made_of->build(static_cast<cudnnHandle_t>(handle), {fe::HeurMode_t::A}).is_good()) return;
+    workspace_bytes = made_of->get_workspace_size();
+    graph = made_of;
+  }
+
+  GraphPointer graph;  ///< null: the library has no kernel for it
   int64_t workspace_bytes = -1;
 };
 
@@ -88,136 +188,21 @@ std::string Cudnn::version() const {
          std::to_string(v % 100);
 }
 
-Cudnn::Plan& Cudnn::plan(const AttentionShape& s) {
-  if (plans_.size() > kMostPlans) plans_.clear();
-  std::unique_ptr<Plan>& known = plans_[s.key()];
-  if (known) return *known;
-  known = std::make_unique<Plan>();
+Cudnn::Plan& Cudnn::plan(const AttentionShape& shape) {
+  std::unique_ptr<Plan>& known = place_in(plans_, shape.key());
+  if (!known) known = std::make_unique<Plan>(graph_of(shape), handle_);
+  return *known;
+}
 
-  auto graph = std::make_shared<fe::graph::Graph>();
-  graph->set_io_data_type(fe::DataType_t::BFLOAT16)
-      .set_intermediate_data_type(fe::DataType_t::FLOAT)
-      .set_compute_data_type(fe::DataType_t::FLOAT);
-  const int64_t d = s.head_dim;
-  auto q = tensor(*graph, kQueries, "q", s.n_heads, s.n_queries, d, d, s.query_stride);
-  auto k = tensor(*graph, kKeys, "k", s.n_kv_heads, s.n_keys, d, s.head_stride, s.key_stride);
-  auto v = tensor(*graph, kValues, "v", s.n_kv_heads, s.n_keys, d, s.head_stride, s.key_stride);
-  auto attributes =
-      fe::graph::SDPA_attributes()
-          .set_name("attention")
-          .set_generate_stats(false)
-          .set_attn_scale(s.scale)
-          .set_diagonal_alignment(s.n_queries == s.n_keys ? fe::DiagonalAlignment_t::TOP_LEFT
-                                                          : fe::DiagonalAlignment_t::BOTTOM_RIGHT)
-          .set_diagonal_band_right_bound(0);
-  auto [out, stats] = graph->sdpa(q, k, v, attributes);
-  out->set_output(true)
-      .set_uid(kOut)
-      .set_dim({1, s.n_heads, s.n_queries, d})
-      .set_stride({s.n_queries * s.out_stride, d, s.out_stride, 1});
-  if (graph->build(static_cast<cudnnHandle_t>(handle_), {fe::HeurMode_t::A}).is_good()) {
-    known->workspace_bytes = graph->get_workspace_size();
-    known->graph = std::move(graph);
-  }
+Cudnn::Plan& Cudnn::plan(const TrainedAttention& shape) {
+  std::unique_ptr<Plan>& known = place_in(trained_plans_, shape.key());
+  if (!known) known = std::make_unique<Plan>(graph_of(shape), handle_);
   return *known;
 }
 
 int64_t Cudnn::workspace_bytes(const AttentionShape& shape) {
   const std::lock_guard lock(mutex_);
   return plan(shape).workspace_bytes;
-}
-
-void Cudnn::attend(const AttentionShape& shape, const void* queries, const void* keys,
-                   const void* values, void* out, void* workspace, cudaStream_t stream) {
-  const std::lock_guard lock(mutex_);
-  std::unordered_map<int64_t, void*> tensors = {{kQueries, const_cast<void*>(queries)},
-                                                {kKeys, const_cast<void*>(keys)},
-                                                {kValues, const_cast<void*>(values)},
-                                                {kOut, out}};
-  execute(plan(shape), tensors, workspace, stream);
-}
-
-void Cudnn::execute(Plan& plan, std::unordered_map<int64_t, void*>& tensors, void* workspace,
-                    cudaStream_t stream) {
-  auto* const handle = static_cast<cudnnHandle_t>(handle_);
-  check_cudnn(fe::detail::set_stream(handle, stream), "cudnnSetStream");
-  auto status = plan.graph->execute(handle, tensors, workspace);
-  if (!status.is_good()) throw BackendError("cuDNN: " + status.get_message());
-}
-
-Cudnn::Plan& Cudnn::plan(const TrainedAttention& s) {
-  if (trained_plans_.size() > kMostPlans) trained_plans_.clear();
-  std::unique_ptr<Plan>& known = trained_plans_[s.key()];
-  if (known) return *known;
-  known = std::make_unique<Plan>();
-
-  auto graph = std::make_shared<fe::graph::Graph>();
-  graph->set_io_data_type(fe::DataType_t::BFLOAT16)
-      .set_intermediate_data_type(fe::DataType_t::FLOAT)
-      .set_compute_data_type(fe::DataType_t::FLOAT);
-  const int64_t d = s.head_dim;
-  const auto dims = [&](int64_t heads) {
-    return std::vector<int64_t>{s.n_sequences, heads, s.n_tokens, d};
-  };
-  const auto strides = [&](int64_t row_stride) {
-    return std::vector<int64_t>{s.n_tokens * row_stride, d, row_stride, 1};
-  };
-  const auto input = [&](Tensor id, const char* name, int64_t heads, int64_t row_stride) {
-    return graph->tensor(fe::graph::Tensor_attributes()
-                             .set_name(name)
-                             .set_uid(id)
-                             .set_dim(dims(heads))
-                             .set_stride(strides(row_stride)));
-  };
-  const auto output = [&](const std::shared_ptr<fe::graph::Tensor_attributes>& tensor, Tensor id,
-                          int64_t heads, int64_t row_stride) {
-    tensor->set_output(true).set_uid(id).set_dim(dims(heads)).set_stride(strides(row_stride));
-  };
-  const std::vector<int64_t> sums_dims = {s.n_sequences, s.n_heads, s.n_tokens, 1};
-  const std::vector<int64_t> sums_strides = {s.n_heads * s.n_tokens, s.n_tokens, 1, 1};
-  auto q = input(kQueries, "q", s.n_heads, s.row_stride);
-  auto k = input(kKeys, "k", s.n_kv_heads, s.row_stride);
-  auto v = input(kValues, "v", s.n_kv_heads, s.row_stride);
-  if (!s.is_backward()) {
-    auto [out, log_sums] =
-        graph->sdpa(q, k, v,
-                    fe::graph::SDPA_attributes()
-                        .set_name("attention")
-                        .set_generate_stats(true)
-                        .set_attn_scale(s.scale)
-                        .set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
-                        .set_diagonal_band_right_bound(0));
-    output(out, kOut, s.n_heads, s.out_stride);
-    log_sums->set_output(true)
-        .set_uid(kLogSums)
-        .set_data_type(fe::DataType_t::FLOAT)
-        .set_dim(sums_dims)
-        .set_stride(sums_strides);
-  } else {
-    auto out = input(kOut, "out", s.n_heads, s.out_stride);
-    auto out_gradient = input(kOutGradient, "out_gradient", s.n_heads, s.out_stride);
-    auto log_sums = graph->tensor(fe::graph::Tensor_attributes()
-                                      .set_name("log_sums")
-                                      .set_uid(kLogSums)
-                                      .set_data_type(fe::DataType_t::FLOAT)
-                                      .set_dim(sums_dims)
-                                      .set_stride(sums_strides));
-    auto [dq, dk, dv] =
-        graph->sdpa_backward(q, k, v, out, out_gradient, log_sums,
-                             fe::graph::SDPA_backward_attributes()
-                                 .set_name("attention_backward")
-                                 .set_attn_scale(s.scale)
-                                 .set_diagonal_alignment(fe::DiagonalAlignment_t::TOP_LEFT)
-                                 .set_diagonal_band_right_bound(0));
-    output(dq, kQueryGradient, s.n_heads, s.gradient_stride);
-    output(dk, kKeyGradient, s.n_kv_heads, s.gradient_stride);
-    output(dv, kValueGradient, s.n_kv_heads, s.gradient_stride);
-  }
-  if (graph->build(static_cast<cudnnHandle_t>(handle_), {fe::HeurMode_t::A}).is_good()) {
-    known->workspace_bytes = graph->get_workspace_size();
-    known->graph = std::move(graph);
-  }
-  return *known;
 }
 
 int64_t Cudnn::workspace_bytes(const TrainedAttention& shape) {
@@ -227,40 +212,54 @@ int64_t Cudnn::workspace_bytes(const TrainedAttention& shape) {
 
 namespace {
 
-/// Addresses of q, k and v in the first of such rows.
-std::array<void*, 3> parts_of(const TrainedAttention& shape, const void* rows) {
-  auto* const q = static_cast<uint16_t*>(const_cast<void*>(rows));
-  uint16_t* const k = q + shape.n_heads * shape.head_dim;
-  return {q, k, k + shape.n_kv_heads * shape.head_dim};
-}
+/// The library takes what it only reads as void* too.
+void* pointer(const void* memory) { return const_cast<void*>(memory); }
 
 }  // namespace
 
-void Cudnn::attend(const TrainedAttention& shape, const void* qkv, void* out, float* log_sums,
-                   void* workspace, cudaStream_t stream) {
+void Cudnn::attend(const AttentionShape& shape, const QkvRows& qkv, void* out, void* workspace,
+                   cudaStream_t stream) {
   const std::lock_guard lock(mutex_);
-  const auto [q, k, v] = parts_of(shape, qkv);
-  std::unordered_map<int64_t, void*> tensors = {
-      {kQueries, q}, {kKeys, k}, {kValues, v}, {kOut, out}, {kLogSums, log_sums}};
+  std::unordered_map<int64_t, void*> tensors = {{kQueries, pointer(qkv.queries)},
+                                                {kKeys, pointer(qkv.keys)},
+                                                {kValues, pointer(qkv.values)},
+                                                {kOut, out}};
   execute(plan(shape), tensors, workspace, stream);
 }
 
-void Cudnn::attend_backward(const TrainedAttention& shape, const void* qkv, const void* out,
-                            const float* log_sums, const void* out_gradient, void* qkv_gradient,
-                            void* workspace, cudaStream_t stream) {
+void Cudnn::attend(const TrainedAttention& shape, const QkvRows& qkv, void* out, float* log_sums,
+                   void* workspace, cudaStream_t stream) {
   const std::lock_guard lock(mutex_);
-  const auto [q, k, v] = parts_of(shape, qkv);
-  const auto [dq, dk, dv] = parts_of(shape, qkv_gradient);
-  std::unordered_map<int64_t, void*> tensors = {{kQueries, q},
-                                                {kKeys, k},
-                                                {kValues, v},
-                                                {kOut, const_cast<void*>(out)},
-                                                {kLogSums, const_cast<float*>(log_sums)},
-                                                {kOutGradient, const_cast<void*>(out_gradient)},
-                                                {kQueryGradient, dq},
-                                                {kKeyGradient, dk},
-                                                {kValueGradient, dv}};
+  std::unordered_map<int64_t, void*> tensors = {{kQueries, pointer(qkv.queries)},
+                                                {kKeys, pointer(qkv.keys)},
+                                                {kValues, pointer(qkv.values)},
+                                                {kOut, out},
+                                                {kLogSums, log_sums}};
   execute(plan(shape), tensors, workspace, stream);
+}
+
+void Cudnn::attend_backward(const TrainedAttention& shape, const QkvRows& qkv, const void* out,
+                            const float* log_sums, const void* out_gradient,
+                            const QkvRows& qkv_gradient, void* workspace, cudaStream_t stream) {
+  const std::lock_guard lock(mutex_);
+  std::unordered_map<int64_t, void*> tensors = {{kQueries, pointer(qkv.queries)},
+                                                {kKeys, pointer(qkv.keys)},
+                                                {kValues, pointer(qkv.values)},
+                                                {kOut, pointer(out)},
+                                                {kLogSums, pointer(log_sums)},
+                                                {kOutGradient, pointer(out_gradient)},
+                                                {kQueryGradient, pointer(qkv_gradient.queries)},
+                                                {kKeyGradient, pointer(qkv_gradient.keys)},
+                                                {kValueGradient, pointer(qkv_gradient.values)}};
+  execute(plan(shape), tensors, workspace, stream);
+}
+
+void Cudnn::execute(Plan& plan, std::unordered_map<int64_t, void*>& tensors, void* workspace,
+                    cudaStream_t stream) {
+  auto* const handle = static_cast<cudnnHandle_t>(handle_);
+  check_cudnn(fe::detail::set_stream(handle, stream), "cudnnSetStream");
+  auto status = plan.graph->execute(handle, tensors, workspace);
+  if (!status.is_good()) throw BackendError("cuDNN: " + status.get_message());
 }
 
 }  // namespace okapi::cuda
@@ -275,17 +274,16 @@ Cudnn::Cudnn() { throw BackendError("this build has not its headers"); }
 Cudnn::~Cudnn() = default;
 std::string Cudnn::version() const { return "none"; }
 Cudnn::Plan& Cudnn::plan(const AttentionShape& shape) { return *plans_.at(shape.key()); }
-int64_t Cudnn::workspace_bytes(const AttentionShape& /*shape*/) { return -1; }
-void Cudnn::attend(const AttentionShape& /*shape*/, const void* /*queries*/, const void* /*keys*/,
-                   const void* /*values*/, void* /*out*/, void* /*workspace*/,
-                   cudaStream_t /*stream*/) {}
 Cudnn::Plan& Cudnn::plan(const TrainedAttention& shape) { return *trained_plans_.at(shape.key()); }
+int64_t Cudnn::workspace_bytes(const AttentionShape& /*shape*/) { return -1; }
 int64_t Cudnn::workspace_bytes(const TrainedAttention& /*shape*/) { return -1; }
-void Cudnn::attend(const TrainedAttention& /*shape*/, const void* /*qkv*/, void* /*out*/,
+void Cudnn::attend(const AttentionShape& /*shape*/, const QkvRows& /*qkv*/, void* /*out*/,
+                   void* /*workspace*/, cudaStream_t /*stream*/) {}
+void Cudnn::attend(const TrainedAttention& /*shape*/, const QkvRows& /*qkv*/, void* /*out*/,
                    float* /*log_sums*/, void* /*workspace*/, cudaStream_t /*stream*/) {}
-void Cudnn::attend_backward(const TrainedAttention& /*shape*/, const void* /*qkv*/,
+void Cudnn::attend_backward(const TrainedAttention& /*shape*/, const QkvRows& /*qkv*/,
                             const void* /*out*/, const float* /*log_sums*/,
-                            const void* /*out_gradient*/, void* /*qkv_gradient*/,
+                            const void* /*out_gradient*/, const QkvRows& /*qkv_gradient*/,
                             void* /*workspace*/, cudaStream_t /*stream*/) {}
 void Cudnn::execute(Plan& /*plan*/, std::unordered_map<int64_t, void*>& /*tensors*/,
                     void* /*workspace*/, cudaStream_t /*stream*/) {}

@@ -14,6 +14,13 @@
 
 namespace okapi::cuda {
 
+/// The first rows of q, k and v, or of their gradients.
+struct QkvRows {
+  const void* queries;
+  const void* keys;
+  const void* values;
+};
+
 /// Queries [n_queries, H, D] and outputs with rows `.._stride` elements apart; keys and values with
 /// heads `head_stride` and tokens `key_stride` elements apart, all bf16. Query i sees the keys up
 /// to n_keys - n_queries + i.
@@ -35,9 +42,9 @@ struct AttentionShape {
   }
 };
 
-/// A training batch of n_sequences times n_tokens rows of q, k, v: each sequence attends to itself.
-/// Outputs and their gradients have rows `out_stride` elements apart, gradients of q, k and v as q,
-/// k and v; log sums are f32 [n_sequences, H, n_tokens].
+/// A training batch of n_sequences times n_tokens rows: each sequence attends to itself. Outputs
+/// and their gradients have rows `out_stride` elements apart; log sums are f32 [n_sequences, H,
+/// n_tokens], packed.
 struct TrainedAttention {
   int64_t n_sequences = 0;
   int64_t n_tokens = 0;
@@ -48,11 +55,14 @@ struct TrainedAttention {
   int64_t out_stride = 0;
   int64_t gradient_stride = 0;  ///< of rows of gradients of q, k and v; 0: the forward
   float scale = 1;
+  /// Of the backward: otherwise the queries' gradients are summed in the order in which blocks
+  /// finish. It takes n_sequences H n_tokens^2 bf16 of workspace.
+  bool in_fixed_order = false;
 
   bool is_backward() const { return gradient_stride > 0; }
   auto key() const {
     return std::tuple(n_sequences, n_tokens, n_heads, n_kv_heads, head_dim, row_stride, out_stride,
-                      gradient_stride, scale);
+                      gradient_stride, scale, in_fixed_order);
   }
 };
 
@@ -69,15 +79,15 @@ class Cudnn {
 
   /// Bytes of workspace for this shape; -1 where the library has no kernel for it.
   int64_t workspace_bytes(const AttentionShape& shape);
-  void attend(const AttentionShape& shape, const void* queries, const void* keys,
-              const void* values, void* out, void* workspace, cudaStream_t stream);
+  void attend(const AttentionShape& shape, const QkvRows& qkv, void* out, void* workspace,
+              cudaStream_t stream);
 
   int64_t workspace_bytes(const TrainedAttention& shape);
-  void attend(const TrainedAttention& shape, const void* qkv, void* out, float* log_sums,
+  void attend(const TrainedAttention& shape, const QkvRows& qkv, void* out, float* log_sums,
               void* workspace, cudaStream_t stream);
-  /// The queries' gradients are summed in the order in which blocks finish.
-  void attend_backward(const TrainedAttention& shape, const void* qkv, const void* out,
-                       const float* log_sums, const void* out_gradient, void* qkv_gradient,
+  /// Writes `qkv_gradient`.
+  void attend_backward(const TrainedAttention& shape, const QkvRows& qkv, const void* out,
+                       const float* log_sums, const void* out_gradient, const QkvRows& qkv_gradient,
                        void* workspace, cudaStream_t stream);
 
  private:

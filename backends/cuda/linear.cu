@@ -13,30 +13,46 @@
 
 namespace okapi::cuda {
 
-void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t begin, int64_t end,
+namespace {
+
+/// With as many rows of the weight, from the first on, as `out` has columns.
+FewRowsProduct product_of(ConstTensorView x, const CudaWeight& weight, int64_t first,
                           TensorView out) {
+  FewRowsProduct product;
+  product.x = x;
+  product.w = static_cast<const std::byte*>(weight.data()) +
+              static_cast<size_t>(first * weight.columns) * size_of(weight.dtype);
+  product.weight_dtype = weight.dtype;
+  product.k = weight.columns;
+  product.out = out;
+  return product;
+}
+
+}  // namespace
+
+void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t first,
+                          TensorView out) {
+  multiply(product_of(x, weight, first, out));
+}
+
+void CudaStream::multiply(const FewRowsProduct& wanted) {
+  const ConstTensorView x = wanted.x;
   const int64_t m = x.shape[0];
-  const int64_t k = weight.columns;
-  const int64_t n = end - begin;
-  const auto* w = static_cast<const std::byte*>(weight.data()) +
-                  static_cast<size_t>(begin * k) * size_of(weight.dtype);
+  const int64_t k = wanted.k;
+  const int64_t n = wanted.out.shape[1];
   if (m <= kFewRows) {
-    FewRowsProduct few;
-    few.x = x;
-    few.w = w;
-    few.weight_dtype = weight.dtype;
-    few.k = k;
-    few.out = out;
-    multiply_few_rows(queue_, few, shared_->size);
+    multiply_few_rows(queue_, wanted, shared_->size);
     return;
   }
+  const bool adds = !wanted.residual.empty();
+  const TensorView out = adds ? wanted.residual : wanted.out;
   // Views of one row have no stride to speak of.
   Product product{m, n, k, x.strides[0], k, out.strides[0], x.dtype, out.dtype};
   const void* from = x.data;
-  const void* rows = w;
+  const void* rows = wanted.w;
   void* to = out.data;
   const bool goes_as_it_is =
-      x.dtype == weight.dtype && !(x.dtype == DType::f32 && out.dtype == DType::bf16);
+      x.dtype == wanted.weight_dtype && !(x.dtype == DType::f32 && out.dtype == DType::bf16);
   if (!goes_as_it_is) {
     product.in = DType::f32;
     if (x.dtype == DType::bf16) {
@@ -45,7 +61,7 @@ void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t b
       from = wide;
       product.ldx = k;
     }
-    if (weight.dtype == DType::bf16) {
+    if (wanted.weight_dtype == DType::bf16) {
       void* const wide = scratch(converted_weight_, static_cast<size_t>(n * k) * sizeof(float));
       convert(queue_, ConstTensorView(rows, DType::bf16, {n, k}),
               TensorView(wide, DType::f32, {n, k}));
@@ -59,7 +75,8 @@ void CudaStream::multiply(ConstTensorView x, const CudaWeight& weight, int64_t b
   }
   product.set_alignment(from, rows, to);
   void* const workspace = scratch(blas_workspace_, Blas::kWorkspaceBytes);
-  shared_->blas.multiply(product, from, rows, to, workspace, queue_.stream());
+  shared_->blas.multiply(product, from, rows, to, workspace, queue_.stream(), 1.0F,
+                         adds ? 1.0F : 0.0F);
   if (to != out.data) convert(queue_, ConstTensorView(to, DType::f32, {m, n}), out);
 }
 
@@ -72,7 +89,12 @@ void CudaStream::linear(ConstTensorView x, const PreparedWeight& weight, TensorV
   const CurrentDevice current(shared_->device);
   if (m > kFewRows || x.dtype != DType::bf16) {
     begin(m);
-    multiply(x, w, 0, w.rows, out);
+    const FewRowsProduct product = product_of(x, w, 0, out);
+    if (m > kFewRows && x.dtype == w.dtype && x.dtype == out.dtype) {
+      waiting_product_ = product;  // it may turn out to be an addition
+    } else {
+      multiply(product);
+    }
     return;
   }
 
@@ -88,12 +110,7 @@ void CudaStream::linear(ConstTensorView x, const PreparedWeight& weight, TensorV
   product.k = w.columns;
   product.out = out;
   if (product.from == RowsFrom::tensor || !takes_tensor_cores(product)) {
-    product = FewRowsProduct();
-    product.x = x;
-    product.w = w.data();
-    product.weight_dtype = w.dtype;
-    product.k = w.columns;
-    product.out = out;
+    product = product_of(x, w, 0, out);
   } else {
     waiting_rows_.reset();
   }
@@ -109,7 +126,7 @@ void CudaStream::settle() {
   if (waiting_product_) {
     const FewRowsProduct product = *waiting_product_;
     waiting_product_.reset();
-    multiply_few_rows(queue_, product, shared_->size);
+    multiply(product);
   }
   if (waiting_rows_) {
     const FewRowsProduct rows = *waiting_rows_;

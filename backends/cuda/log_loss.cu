@@ -83,7 +83,7 @@ void CudaStream::log_loss(ConstTensorView hidden, const PreparedWeight& weight,
         queue_.stage(targets.data() + first, static_cast<size_t>(m) * sizeof(int32_t)));
     for (int64_t begin = 0; begin < w.rows; begin += block) {
       const int64_t n = std::min(block, w.rows - begin);
-      multiply(rows, w, begin, begin + n, TensorView(logits, DType::f32, {m, n}));
+      multiply(rows, w, begin, TensorView(logits, DType::f32, {m, n}));
       queue_.launch(fold_kernel, static_cast<unsigned>(m), kThreads, 0, logits, n, begin, n, wanted,
                     states, begin == 0 ? 1 : 0);
     }

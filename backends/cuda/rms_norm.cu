@@ -99,10 +99,10 @@ void CudaStream::add_rms_norm(TensorView residual, ConstTensorView delta, ConstT
                         n <= kMostNormedColumns && is_aligned(residual) && is_aligned(out) &&
                         is_aligned(weight) && fits_fused(n_tokens, n, shared_->size);
   // The product before this one adds to the residual as it goes.
-  if (is_fused && waiting_product_ && !delta.empty() && waiting_product_->out.data == delta.data &&
-      waiting_product_->out.dtype == DType::bf16 && waiting_product_->out.shape[0] == n_tokens &&
-      waiting_product_->out.shape[1] == n && waiting_product_->x.data != residual.data &&
-      waiting_product_->gated.empty()) {
+  if ((is_fused || n_tokens > kFewRows) && waiting_product_ && !delta.empty() &&
+      waiting_product_->out.data == delta.data && waiting_product_->out.dtype == residual.dtype &&
+      waiting_product_->out.shape[0] == n_tokens && waiting_product_->out.shape[1] == n &&
+      waiting_product_->x.data != residual.data && waiting_product_->gated.empty()) {
     waiting_product_->residual = residual;
     delta = ConstTensorView();
   }

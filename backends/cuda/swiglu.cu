@@ -87,7 +87,7 @@ void CudaStream::swiglu(ConstTensorView gate_up, TensorView out) {
 
   const CurrentDevice current(shared_->device);
   // The product before this one gates its result as it goes.
-  if (waiting_product_ && waiting_product_->out.data == gate_up.data &&
+  if (waiting_product_ && n_tokens <= kFewRows && waiting_product_->out.data == gate_up.data &&
       waiting_product_->out.dtype == DType::bf16 && waiting_product_->out.shape[0] == n_tokens &&
       waiting_product_->out.shape[1] == 2 * n && waiting_product_->residual.empty() &&
       waiting_product_->x.data != out.data) {

@@ -317,8 +317,8 @@ TrainingPlan plan_once(const std::shared_ptr<RuntimeContext>& context, const Tra
       static_cast<uint64_t>(length) * static_cast<uint64_t>(model.head_dim) * sizeof(float);
   if (context && context->backend()->training() != nullptr) {
     const TrainingScratch scratch = context->backend()->training()->scratch(
-        plan.micro_tokens, {model.n_heads, model.n_kv_heads, model.head_dim}, model.vocab_size,
-        activations);
+        {.deterministic = config.deterministic}, micro, length - 1,
+        {model.n_heads, model.n_kv_heads, model.head_dim}, model.vocab_size, activations);
     plan.logits = scratch.logits;
     plan.attention = scratch.attention;
   }

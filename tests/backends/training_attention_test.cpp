@@ -140,6 +140,36 @@ TEST_P(TrainingAttentionTest, TakesWholeBatches) {
   }
 }
 
+// Batches that a device takes in parts, which need not be of one size: of sequences, then of heads.
+// On a device alone: the pairs are some thousand million.
+TEST_P(TrainingAttentionTest, TakesLargeBatchesInParts) {
+  if (!backend_->device_memory() || activations_ != DType::bf16) GTEST_SKIP() << "not cut there";
+  const int64_t n = 16384;
+  for (reference::Attention shape : {shape_of(2, 2, 8, {n, n, n, n, n}), shape_of(14, 7, 8, {n})}) {
+    std::fill(shape.scales.begin(), shape.scales.end(), 0.25);
+    const Values qkv = random(shape.n_rows() * shape.row_width());
+    const Values out_gradient = random(shape.n_rows() * shape.n_heads * shape.head_dim);
+    TrainingStreamOptions options;
+    options.deterministic = false;
+    const Values wanted =
+        run(*backend_->training()->create_training_stream(options), shape, qkv, out_gradient)
+            .gradient;
+
+    options.deterministic = true;
+    const TrainingScratch planned = backend_->training()->scratch(
+        options, static_cast<int64_t>(shape.lengths.size()), n,
+        {shape.n_heads, shape.n_kv_heads, shape.head_dim}, 1, activations_);
+    const uint64_t before = backend_->device_memory()->most_taken;
+    const auto stream = backend_->training()->create_training_stream(options);
+    const Result got = run(*stream, shape, qkv, out_gradient);
+    const uint64_t taken = backend_->device_memory()->most_taken - before;
+    // Beside scratch the tensors of the run itself, which are small here.
+    EXPECT_LE(taken, planned.attention + planned.attention / 8 + (uint64_t{1} << 28));
+    EXPECT_LE(relative_error(got.gradient, wanted), tolerance_) << describe(shape);
+    EXPECT_EQ(run(*stream, shape, qkv, out_gradient).gradient, got.gradient) << describe(shape);
+  }
+}
+
 // Long enough that one head's queries are divided among several tasks, whose sums are added.
 TEST_P(TrainingAttentionTest, AddsUpTheParts) { expect_gradient(shape_of(2, 1, 8, {700})); }
 
