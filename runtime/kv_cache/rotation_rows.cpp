@@ -1,6 +1,7 @@
 #include "runtime/kv_cache/rotation_rows.h"
 
 #include <algorithm>
+#include <iterator>
 #include <numeric>
 #include <utility>
 #include <vector>
@@ -39,24 +40,29 @@ int64_t rotation_capacity(int64_t n_needed) {
 }
 
 std::shared_ptr<const RotationRows> CountedRotation::rows(int64_t n, Stream& stream) {
+  constexpr int64_t kAhead = 256;  // so that decoding fills rows now and then, not at each token
   const std::lock_guard lock(mutex_);
-  const int64_t n_before = rows_ ? rows_->capacity() : 0;
-  if (n <= n_before) return rows_;
+  if (n <= n_filled_) return rows_;
 
   const auto n_pairs = static_cast<int64_t>(table_.inv_freq.size());
-  auto grown = std::make_shared<RotationRows>(backend_, rotation_capacity(n), n_pairs);
-  if (rows_) grown->copy_from(*rows_, n_before, stream);
-
-  const int64_t n_new = grown->capacity() - n_before;
+  std::shared_ptr<RotationRows> filled = rows_;
+  if (!filled || n > filled->capacity()) {
+    filled = std::make_shared<RotationRows>(backend_, rotation_capacity(n), n_pairs);
+    if (rows_) filled->copy_from(*rows_, n_filled_, stream);
+  }
+  const int64_t n_after = std::min(filled->capacity(), std::max(n, n_filled_ + kAhead));
+  const int64_t n_new = n_after - n_filled_;
   std::vector<double> positions(static_cast<size_t>(n_new));
-  std::iota(positions.begin(), positions.end(), static_cast<double>(n_before));
+  std::iota(positions.begin(), positions.end(), static_cast<double>(n_filled_));
   std::vector<float> cos(static_cast<size_t>(n_new * n_pairs));
   std::vector<float> sin(cos.size());
   fill_rotation(table_, positions, cos.data(), sin.data());
-  grown->upload(n_before, n_new, cos.data(), sin.data(), stream);
+  filled->upload(n_filled_, n_new, cos.data(), sin.data(), stream);
   stream.synchronize();
 
-  rows_ = std::move(grown);
+  rows_ = std::move(filled);
+  n_filled_ = n_after;
+  bytes_ = rows_->bytes();
   return rows_;
 }
 
@@ -76,7 +82,19 @@ std::shared_ptr<CountedRotation> RotationCache::find_or_make(const RopeTable& ta
     rotation = std::make_shared<CountedRotation>(backend_, table);
     known = rotation;
   }
+  keep(rotation);
   return rotation;
+}
+
+void RotationCache::keep(const std::shared_ptr<CountedRotation>& rotation) {
+  last_used_.remove(rotation);
+  last_used_.push_front(rotation);
+  size_t bytes = 0;
+  for (auto kept = last_used_.begin(); kept != last_used_.end();) {
+    bytes += (*kept)->bytes();
+    const bool stays = *kept == rotation || bytes <= kKeptBytes;
+    kept = stays ? std::next(kept) : last_used_.erase(kept);
+  }
 }
 
 }  // namespace okapi

@@ -165,7 +165,7 @@ void SequenceRotation::prepare(int64_t n_cached, int64_t n_new, Stream& stream) 
   for (Group& group : groups_) {
     if (!group.counted) {
       prepare_own_rows(group, n_cached, n_new, stream);
-    } else if (!group.counted_rows || group.counted_rows->capacity() < n_cached + n_new) {
+    } else {
       group.counted_rows = group.counted->rows(n_cached + n_new, stream);
     }
   }

@@ -115,6 +115,39 @@ TEST_F(SequenceRotationTest, SequencesUnderEqualTablesShareTheirRows) {
   EXPECT_FALSE(first.gives_the_same_as(third));
 }
 
+TEST_F(SequenceRotationTest, RowsOutliveTheSequenceTheyWereMadeFor) {
+  const void* const rows = [&] {
+    SequenceRotation first = make("linear:scale=4");
+    return described(first, 0, 300).query_rotation.cos.data;
+  }();
+  SequenceRotation second = make("linear:scale=4");
+  const KvSequence sequence = described(second, 0, 400);  // of these 100 are new
+  EXPECT_EQ(sequence.query_rotation.cos.data, rows);
+  for (const int64_t row : {0, 299, 300, 399}) {
+    for (int64_t pair = 0; pair < kPairs; ++pair) {
+      const double angle = static_cast<double>(row) / 4 * plain_frequency(pair);
+      EXPECT_NEAR(at(sequence.query_rotation.cos, row, pair), std::cos(angle), 1e-6);
+      EXPECT_NEAR(at(sequence.query_rotation.sin, row, pair), std::sin(angle), 1e-6);
+    }
+  }
+}
+
+TEST_F(SequenceRotationTest, RowsThatAreKeptHaveABound) {
+  // A row and a half per token, cos and sin of four pairs: each table takes a good third of it.
+  constexpr int64_t kTokens =
+      RotationCache::kKeptBytes / 3 / (2 * kPairs * sizeof(float)) * 2 / 3 + 1000;
+  const auto use = [&](const std::string& spec) {
+    SequenceRotation rotation = make(spec);
+    described(rotation, 0, kTokens);
+  };
+  use("linear:scale=2");
+  use("linear:scale=3");
+  use("linear:scale=4");
+  const auto n_alive = backend_->n_alive;
+  use("linear:scale=5");  // the first ones go
+  EXPECT_EQ(backend_->n_alive, n_alive);
+}
+
 TEST_F(SequenceRotationTest, LengthMattersOnlyWhereTheTableSaysSo) {
   EXPECT_TRUE(make("dynamic_ntk:scale=2", 30).gives_the_same_as(make("dynamic_ntk:scale=2", 64)));
   EXPECT_FALSE(make("dynamic_ntk:scale=2", 64).gives_the_same_as(make("dynamic_ntk:scale=2", 65)));
