@@ -35,6 +35,8 @@ TEST(DeclaredLengthTest, AutomaticLengthGrowsToWhatIsExpectedOrLikeAGivenOne) {
 TEST(DeclaredLengthTest, FollowIsTheTokensSoFar) {
   EXPECT_EQ(declared_length(kRopeLengthFollow, 0, 10, 500), 10);
   EXPECT_EQ(declared_length(kRopeLengthFollow, 300, 10, 0), 10);
+  EXPECT_EQ(declared_length(kRopeLengthFollow, 0, 10, 500, 200), 200);  // no less than it is told
+  EXPECT_EQ(declared_length(kRopeLengthFollow, 200, 201, 500, 200), 201);
 }
 
 }  // namespace
