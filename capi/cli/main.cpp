@@ -32,6 +32,26 @@ void check_subcommand(const CLI::App& app, int argc, char** argv) {
   }
 }
 
+// A value is empty where a script's variable was not set: such an option would count as not given,
+// and the run be another than was meant. Texts for a model may be empty; a script's arguments are
+// its own.
+void check_empty_values(int argc, char** argv) {
+  if (argc < 2 || std::string(argv[1]) == "run") return;
+  for (int i = 2; i < argc; ++i) {
+    std::string option = argv[i];
+    const bool ends_empty = option.starts_with("--") && option.ends_with('=');
+    if (ends_empty) option.pop_back();
+    if (option.empty()) {
+      option = argv[i - 1];
+      if (!option.starts_with('-')) throw UsageError("an argument is empty, after " + option);
+    } else if (!ends_empty) {
+      continue;
+    }
+    if (option == "-p" || option == "--prompt") continue;
+    throw UsageError(option + ": wanted a value, found an empty one");
+  }
+}
+
 // CLI11 asks for what is missing before it looks at what it does not know; a mistyped option is
 // often both, and its name says more.
 std::string message_of(const CLI::App& app, const CLI::ParseError& error) {
@@ -74,6 +94,7 @@ int run(int argc, char** argv) {
   add_bench(app, &exit_code);
   try {
     check_subcommand(app, argc, argv);
+    check_empty_values(argc, argv);
     app.parse(argc, argv);
     return exit_code;
   } catch (const CLI::Success& success) {  // --help, --version

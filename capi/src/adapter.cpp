@@ -18,7 +18,7 @@ okapi_status okapi_adapter_open(okapi_model* model, const char* path, okapi_adap
   return guard(__func__, error, [&] {
     require_out(adapter, "adapter");
     require(model, "model");
-    require(path, "path");
+    require_path(path, "path");
     *adapter = new okapi_adapter(okapi::AdapterWeights::attach(
         model->model, okapi::Adapter::load(path, model->model->config())));
   });
@@ -39,7 +39,7 @@ okapi_status okapi_adapter_save(const okapi_adapter* adapter, const char* folder
                                 okapi_error** error) {
   return guard(__func__, error, [&] {
     const okapi::AdapterWeights& weights = *require(adapter, "adapter")->adapter;
-    require(folder, "folder");
+    require_path(folder, "folder");
     weights.download().save(folder, weights.model()->path());
   });
 }

@@ -3,7 +3,7 @@
 //
 //   okapi_status okapi_model_open(...) {
 //     return guard(__func__, error, [&] {
-//       require(path, "path");
+//       require_path(path, "path");
 //       ...
 //     });
 //   }
@@ -67,6 +67,13 @@ template <typename T>
 T* require(T* argument, const char* name) {
   if (argument == nullptr) refuse(name, "must not be NULL");
   return argument;
+}
+
+/// As require(), for a file or folder: none has an empty name, and to some libraries it means
+/// another thing, as a database that is gone when it is closed.
+inline const char* require_path(const char* path, const char* name) {
+  if (*require(path, name) == '\0') refuse(name, "must not be empty");
+  return path;
 }
 
 /// As require(), for the out-parameter of a new object, which is NULL until there is one.

@@ -66,7 +66,7 @@ okapi_status okapi_model_open(okapi_runtime* runtime, const char* path,
   return guard(__func__, error, [&] {
     require_out(model, "model");
     require(runtime, "runtime");
-    require(path, "path");
+    require_path(path, "path");
     const auto given = read_struct(options, "options", "OKAPI_MODEL_OPTIONS_INIT");
     if (given.tokenizer_file != nullptr) {
       refuse("options.tokenizer_file", "is of models that are made; a folder brings its own");

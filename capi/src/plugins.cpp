@@ -20,21 +20,22 @@ okapi_status okapi_runtime_plugins(const okapi_runtime* runtime, char* buffer, s
 okapi_status okapi_runtime_add_plugin(okapi_runtime* runtime, const char* path,
                                       okapi_error** error) {
   return guard(__func__, error, [&] {
-    require(runtime, "runtime")->context->plugin_host().add_file(require(path, "path"));
+    require(runtime, "runtime")->context->plugin_host().add_file(require_path(path, "path"));
   });
 }
 
 okapi_status okapi_plugin_info(const char* path, char* buffer, size_t capacity, size_t* needed,
                                okapi_error** error) {
   return guard(__func__, error, [&] {
-    copy_json(okapi::read_plugin_metadata(require(path, "path")).json(), buffer, capacity, needed);
+    copy_json(okapi::read_plugin_metadata(require_path(path, "path")).json(), buffer, capacity,
+              needed);
   });
 }
 
 okapi_status okapi_plugin_check(okapi_runtime* runtime, const char* path, char* buffer,
                                 size_t capacity, size_t* needed, okapi_error** error) {
   return guard(__func__, error, [&] {
-    const std::filesystem::path file = require(path, "path");
+    const std::filesystem::path file = require_path(path, "path");
     const auto& logger = require(runtime, "runtime")->context->shared_logger();
     // Checks that fail are an answer; a file that is not there is none.
     if (!std::filesystem::exists(file)) {

@@ -16,7 +16,7 @@ okapi_status okapi_results_open(okapi_runtime* runtime, const char* path,
   return guard(__func__, error, [&] {
     require_out(results, "results");
     require(runtime, "runtime");
-    require(path, "path");
+    require_path(path, "path");
     const auto given = read_struct(options, "options", "OKAPI_RESULTS_OPTIONS_INIT");
     check_boolean(given.read_only, "options.read_only");
     check_reserved(given.reserved, "options.reserved");
@@ -49,7 +49,7 @@ okapi_status okapi_results_export(const okapi_results* results, int32_t format, 
                                   okapi_error** error) {
   return guard(__func__, error, [&] {
     const okapi::Results& store = *require(results, "results")->results;
-    require(path, "path");
+    require_path(path, "path");
     switch (format) {
       case OKAPI_EXPORT_CSV:
         return store.export_csv(path);

@@ -272,7 +272,7 @@ okapi_status okapi_session_fork(okapi_session* session, okapi_session** fork, ok
 
 okapi_status okapi_session_save(okapi_session* session, const char* path, okapi_error** error) {
   return guard(__func__, error, [&] {
-    require(path, "path");
+    require_path(path, "path");
     healthy(session).save(path);
   });
 }
@@ -282,7 +282,7 @@ okapi_status okapi_session_restore(okapi_model* model, const char* path, okapi_s
   return guard(__func__, error, [&] {
     require_out(session, "session");
     require(model, "model");
-    require(path, "path");
+    require_path(path, "path");
     *session = new okapi_session(okapi::Session::restore(model->model, path));
   });
 }
@@ -293,7 +293,7 @@ okapi_status okapi_session_restore_with(okapi_model* model, const char* path,
   return guard(__func__, error, [&] {
     require_out(session, "session");
     require(model, "model");
-    require(path, "path");
+    require_path(path, "path");
     const auto given = read_struct(options, "options", "OKAPI_RESTORE_OPTIONS_INIT");
     check_reserved(given.reserved, "options.reserved");
     *session =

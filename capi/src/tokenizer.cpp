@@ -31,7 +31,7 @@ okapi_status okapi_tokenizer_open(okapi_runtime* runtime, const char* path,
   return guard(__func__, error, [&] {
     require_out(tokenizer, "tokenizer");
     require(runtime, "runtime");
-    std::filesystem::path file = require(path, "path");
+    std::filesystem::path file = require_path(path, "path");
     if (std::filesystem::is_directory(file)) file /= kModelFile;
     *tokenizer = new okapi_tokenizer(
         runtime->context, okapi::Tokenizer::open(file, runtime->context->tokenizer_directories()));

@@ -37,7 +37,7 @@ okapi_status okapi_tokens_prepare(okapi_runtime* runtime, const okapi_tokenizer*
   return guard(__func__, error, [&] {
     require(runtime, "runtime");
     require(tokenizer, "tokenizer");
-    require(path, "path");
+    require_path(path, "path");
     const okapi::Json json = parse_json_argument(require(config, "config"), "config");
     const auto given = read_struct(options, "options", "OKAPI_TOKENS_OPTIONS_INIT");
     check_reserved(given.reserved, "options.reserved");
@@ -60,7 +60,7 @@ okapi_status okapi_tokens_describe(okapi_runtime* runtime, const char* path, uin
   return guard(__func__, error, [&] {
     require(runtime, "runtime");
     check_boolean(verify, "verify");
-    const auto store = okapi::open_token_file(require(path, "path"));
+    const auto store = okapi::open_token_file(require_path(path, "path"));
     if (verify == 1) store->verify();
     copy_json(describe(*store), buffer, capacity, needed);
   });

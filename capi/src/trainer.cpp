@@ -183,7 +183,7 @@ okapi_status okapi_trainer_export(okapi_trainer* trainer, const char* folder, ui
                                   okapi_error** error) {
   return guard(__func__, error, [&] {
     require(trainer, "trainer");
-    require(folder, "folder");
+    require_path(folder, "folder");
     check_boolean(merged, "merged");
     trainer->poison.change([&] { trainer->trainer->export_to(folder, merged == 1); });
   });

@@ -42,15 +42,15 @@ void check_options(const SessionOptions& options) {
 }
 
 void check_rope_fits(const RopeGeometry& rope, const RopeGeometry& model) {
-  const auto check = [](const char* what, double found, double wanted) {
+  const auto check = [](const char* what, int64_t found, int64_t wanted) {
     if (found != wanted) {
       throw bad_session_option("rope", "was read against " + std::string(what) + " " +
                                            std::to_string(found) + "; the model has " +
                                            std::to_string(wanted));
     }
   };
-  check("head_dim", static_cast<double>(rope.head_dim), static_cast<double>(model.head_dim));
-  check("rotary_dim", static_cast<double>(rope.rotary_dim), static_cast<double>(model.rotary_dim));
+  check("head_dim", rope.head_dim, model.head_dim);
+  check("rotary_dim", rope.rotary_dim, model.rotary_dim);
 }
 
 }  // namespace

@@ -56,6 +56,18 @@ TEST_F(ResultsTest, AFileAndItsFolderAreMade) {
   EXPECT_EQ(described["read_only"], false);
 }
 
+// To SQLite an empty name is a database that is gone when it is closed.
+TEST_F(ResultsTest, AnEmptyPathIsRefused) {
+  ResultsPtr none;
+  const Outcome opened = try_open("", nullptr, &none);
+  EXPECT_EQ(opened.status, OKAPI_INVALID_ARGUMENT);
+  EXPECT_EQ(opened.field(), "path");
+  const ResultsPtr results = open(folder_.path() / "results.db");
+  const Outcome exported = try_export(results, OKAPI_EXPORT_CSV, "");
+  EXPECT_EQ(exported.status, OKAPI_INVALID_ARGUMENT);
+  EXPECT_EQ(exported.field(), "path");
+}
+
 TEST_F(ResultsTest, ReadOnlyNeedsAFile) {
   const std::filesystem::path path = folder_.path() / "results.db";
   okapi_results_options options = OKAPI_RESULTS_OPTIONS_INIT;

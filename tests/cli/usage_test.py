@@ -48,6 +48,13 @@ class UsageTest(CommandTest):
         self.assertEqual(spins(GOMP_SPINCOUNT="77"), ["GOMP_SPINCOUNT = '77'"])
         self.assertNotEqual(spins(OMP_WAIT_POLICY="active"), ["GOMP_SPINCOUNT = '1000'"])
 
+    def test_an_empty_value_is_not_one_that_was_not_given(self):
+        arguments = ["eval", "--model", MODEL, "--task", "lines"]
+        self.fails(2, "--rope: wanted a value, found an empty one", *arguments, "--rope", "")
+        self.fails(2, "--rope: wanted a value, found an empty one", *arguments, "--rope=")
+        self.fails(2, "--results: wanted a value, found an empty one", *arguments, "--results", "", "--json")
+        self.fails(2, "an argument is empty, after generate", "generate", "", "-p", "x")
+
     def test_failures_exit_with_1(self):
         self.fails(1, "no/such/model", "info", "no/such/model")
         self.fails(1, "no/such/model", "generate", "no/such/model", "-p", "x")
