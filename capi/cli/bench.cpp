@@ -75,9 +75,12 @@ Json bench_dtype(const BenchArguments& arguments, okapi_runtime* runtime,
 
 void print_prefill(const Json& prefill) {
   print_line(fmt::format(
-      "  prefill {:6}     {:8.1f} GFLOP/s    {:8.1f} tokens/s  {:5.1f} % of the matrix product",
+      "  prefill {:6}     {:8.1f} GFLOP/s    {:8.1f} tokens/s  {:5.1f} % of the matrix product, "
+      "{:.1f} % with attention at its own {:.1f} GFLOP/s",
       prefill.at("n_tokens").get<int64_t>(), prefill.at("flops_per_s").get<double>() * 1e-9,
-      prefill.at("tokens_per_s").get<double>(), prefill.at("fraction").get<double>() * 100));
+      prefill.at("tokens_per_s").get<double>(), prefill.at("fraction").get<double>() * 100,
+      prefill.at("fraction_of_both").get<double>() * 100,
+      prefill.at("attention_flops_per_s").get<double>() * 1e-9));
 }
 
 void print_ceiling(const Json& ceilings) {

@@ -39,14 +39,18 @@ double seconds_per_decode(okapi_session* session) {
   return seconds / static_cast<double>(kDecodedTokens);
 }
 
+double attention_flops(const okapi_model_info& info, int64_t n_tokens) {
+  const auto tokens = static_cast<double>(n_tokens);
+  return 2 * tokens * tokens * static_cast<double>(info.n_heads * info.head_dim * info.n_layers);
+}
+
 // Multiplications and additions of the layers; logits are made for the last token only.
 double prefill_flops(const okapi_model_info& info, int64_t n_tokens) {
   const auto tokens = static_cast<double>(n_tokens);
   const auto embedding = static_cast<double>(info.vocab_size * info.d_model);
   const double outside_layers = info.tied_embeddings ? embedding : 2 * embedding;
-  const auto width = static_cast<double>(info.n_heads * info.head_dim);
   return 2 * (static_cast<double>(info.n_parameters) - outside_layers) * tokens +
-         2 * tokens * tokens * width * static_cast<double>(info.n_layers);
+         attention_flops(info, n_tokens);
 }
 
 // Every weight but the rows of an embedding that is not also the output matrix.
@@ -146,11 +150,23 @@ Json BenchRun::measure_rates(int64_t n_tokens, int64_t n_rounds) {
 
 Json BenchRun::prefill_json(int64_t n_tokens, double seconds, double flops_ceiling) const {
   const double flops = prefill_flops(info_, n_tokens);
+  const double in_attention = attention_flops(info_, n_tokens);
+  const double attention = attention_ceiling(n_tokens);
+  const double least_seconds = (flops - in_attention) / flops_ceiling + in_attention / attention;
   return {{"n_tokens", n_tokens},
           {"seconds", seconds},
           {"tokens_per_s", static_cast<double>(n_tokens) / seconds},
           {"flops_per_s", flops / seconds},
-          {"fraction", flops / seconds / flops_ceiling}};
+          {"fraction", flops / seconds / flops_ceiling},
+          {"attention_flops_per_s", attention},
+          {"fraction_of_both", least_seconds / seconds}};
+}
+
+double BenchRun::attention_ceiling(int64_t n_tokens) const {
+  okapi_measurement measured = OKAPI_MEASUREMENT_INIT;
+  api::call(okapi_runtime_measure_attention, runtime_, n_tokens, info_.n_heads, info_.n_kv_heads,
+            info_.head_dim, info_.dtype, &measured);
+  return measured.value;
 }
 
 Json BenchRun::measure_prefills(const std::vector<int64_t>& lengths, int64_t n_rounds,

@@ -38,7 +38,8 @@ class BenchRun {
   /// while slows all of them. The best of n_rounds each.
   nlohmann::ordered_json measure_rates(int64_t n_tokens, int64_t n_rounds);
 
-  /// Prefills of other lengths against a ceiling measured before; the best of n_rounds each.
+  /// Prefills of other lengths against the product's ceiling, measured before, and attention's; the
+  /// best of n_rounds each.
   nlohmann::ordered_json measure_prefills(const std::vector<int64_t>& lengths, int64_t n_rounds,
                                           double flops_ceiling);
 
@@ -51,6 +52,7 @@ class BenchRun {
 
  private:
   nlohmann::ordered_json prefill_json(int64_t n_tokens, double seconds, double flops_ceiling) const;
+  double attention_ceiling(int64_t n_tokens) const;  ///< FLOP/s, measured now
   std::vector<int32_t> random_tokens(int64_t n) const;
   api::Handle<okapi_session> open_session(int64_t context_length) const;
 

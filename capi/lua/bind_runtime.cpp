@@ -183,6 +183,19 @@ static int runtime_measure_matmul(lua_State* L) {
   return push_measurement(L, measurement);
 }
 
+// runtime:measure_attention{n_tokens=, n_heads=, n_kv_heads=, head_dim=, dtype=} -> FLOP/s, kernel
+static int runtime_measure_attention(lua_State* L) {
+  okapi_runtime* runtime = object_at<okapi_runtime>(L, 1);
+  const Options given(L, 2, "measure_attention",
+                      {"n_tokens", "n_heads", "n_kv_heads", "head_dim", "dtype"});
+  for (const char* key : {"n_tokens", "n_heads", "n_kv_heads", "head_dim"}) given.require(key);
+  okapi_measurement measurement = OKAPI_MEASUREMENT_INIT;
+  api::call(okapi_runtime_measure_attention, runtime, *given.integer("n_tokens"),
+            *given.integer("n_heads"), *given.integer("n_kv_heads"), *given.integer("head_dim"),
+            dtype_option(given.text("dtype").value_or("f32")), &measurement);
+  return push_measurement(L, measurement);
+}
+
 // runtime:measure_bandwidth([n_bytes]) -> bytes/s, kernel
 static int runtime_measure_bandwidth(lua_State* L) {
   okapi_runtime* runtime = object_at<okapi_runtime>(L, 1);
@@ -202,6 +215,7 @@ void open_runtime(lua_State* L) {
   const luaL_Reg methods[] = {{"add_plugin", entry<runtime_add_plugin>},
                               {"check_plugin", entry<runtime_check_plugin>},
                               {"describe", entry<runtime_describe>},
+                              {"measure_attention", entry<runtime_measure_attention>},
                               {"measure_bandwidth", entry<runtime_measure_bandwidth>},
                               {"measure_matmul", entry<runtime_measure_matmul>},
                               {"plugins", entry<runtime_plugins>},

@@ -9,6 +9,7 @@
 #include "capi/src/objects.h"
 #include "capi/src/options.h"
 #include "capi/src/text_out.h"
+#include "runtime/device/measure_attention.h"
 #include "runtime/runtime_context.h"
 
 using namespace okapi::capi;  // NOLINT(google-build-using-namespace): this file is its C face
@@ -19,6 +20,9 @@ constexpr int32_t kMaxThreads = 4096;
 constexpr int32_t kMaxDevices = 1024;
 constexpr uint64_t kMaxPluginPaths = 65536;
 constexpr int64_t kMaxMatmulSize = int64_t{1} << 20;
+constexpr int64_t kMaxMeasuredTokens = int64_t{1} << 20;
+constexpr int64_t kMaxMeasuredHeads = 1024;
+constexpr int64_t kMaxMeasuredHeadDim = 256;
 constexpr size_t kReadBytes = size_t{512} << 20;  // more than the caches of any one socket
 
 okapi::RuntimeOptions engine_options(const okapi_runtime_options& given,
@@ -113,6 +117,25 @@ okapi_status okapi_runtime_measure_matmul(okapi_runtime* runtime, int64_t m, int
     check_measurement(measurement);
     const auto found = backend.measure_matmul(m, n, k, measured_dtype(backend, dtype));
     write_measurement(found.gflops * 1e9, found.kernel, measurement);
+  });
+}
+
+okapi_status okapi_runtime_measure_attention(okapi_runtime* runtime, int64_t n_tokens,
+                                             int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,
+                                             int32_t dtype, okapi_measurement* measurement,
+                                             okapi_error** error) {
+  return guard(__func__, error, [&] {
+    const std::shared_ptr<okapi::Backend> backend = require(runtime, "runtime")->context->backend();
+    check_range(n_tokens, 1, kMaxMeasuredTokens, "n_tokens");
+    check_range(n_heads, 1, kMaxMeasuredHeads, "n_heads");
+    check_range(n_kv_heads, 1, n_heads, "n_kv_heads");
+    if (n_heads % n_kv_heads != 0) refuse("n_kv_heads", "must divide n_heads");
+    check_range(head_dim, 2, kMaxMeasuredHeadDim, "head_dim");
+    if (head_dim % 2 != 0) refuse("head_dim", "must be even");
+    check_measurement(measurement);
+    const double flops = okapi::measure_attention(
+        backend, {n_tokens, n_heads, n_kv_heads, head_dim}, measured_dtype(*backend, dtype));
+    write_measurement(flops, "attention", measurement);
   });
 }
 

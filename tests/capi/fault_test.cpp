@@ -101,6 +101,7 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_runtime_unref),
       OKAPI_ENTRY(okapi_runtime_describe),
       OKAPI_ENTRY(okapi_runtime_measure_matmul),
+      OKAPI_ENTRY(okapi_runtime_measure_attention),
       OKAPI_ENTRY(okapi_runtime_measure_bandwidth),
 
       OKAPI_ENTRY(okapi_runtime_plugins),

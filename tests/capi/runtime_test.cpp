@@ -194,7 +194,7 @@ TEST(RuntimeLogTest, SilentIsSilent) {
   EXPECT_EQ(sink.n_records, 0);
 }
 
-TEST(MeasureTest, MatmulAndBandwidthAreMeasured) {
+TEST(MeasureTest, MatmulAttentionAndBandwidthAreMeasured) {
   const RuntimePtr runtime = make_runtime();
   okapi_measurement measured = OKAPI_MEASUREMENT_INIT;
   EXPECT_EQ(call([&](okapi_error** error) {
@@ -204,6 +204,16 @@ TEST(MeasureTest, MatmulAndBandwidthAreMeasured) {
             OKAPI_OK);
   EXPECT_GT(measured.value, 1e6) << "slower than a million FLOP/s";
   EXPECT_STRNE(measured.kernel, "");
+
+  for (const int32_t dtype : {OKAPI_DTYPE_F32, OKAPI_DTYPE_BF16}) {
+    measured = OKAPI_MEASUREMENT_INIT;
+    EXPECT_EQ(call([&](okapi_error** error) {
+                return okapi_runtime_measure_attention(runtime.get(), 200, 4, 2, 16, dtype,
+                                                       &measured, error);
+              }).status,
+              OKAPI_OK);
+    EXPECT_GT(measured.value, 1e6);
+  }
 
   measured = OKAPI_MEASUREMENT_INIT;
   EXPECT_EQ(call([&](okapi_error** error) {
@@ -227,6 +237,19 @@ TEST(MeasureTest, BadRequestsAreNamed) {
   expect_refusal(matmul(1, 1, 1, OKAPI_DTYPE_F16, &measured), OKAPI_UNIMPLEMENTED, "dtype");
   expect_refusal(matmul(1, 1, 1, 99, &measured), OKAPI_INVALID_ARGUMENT, "dtype");
   expect_refusal(matmul(1, 1, 1, OKAPI_DTYPE_F32, nullptr), OKAPI_INVALID_ARGUMENT, "measurement");
+  const auto attention = [&](int64_t n_tokens, int64_t n_heads, int64_t n_kv_heads,
+                             int64_t head_dim) {
+    return call([&](okapi_error** error) {
+      return okapi_runtime_measure_attention(runtime.get(), n_tokens, n_heads, n_kv_heads, head_dim,
+                                             OKAPI_DTYPE_F32, &measured, error);
+    });
+  };
+  expect_refusal(attention(0, 4, 2, 16), OKAPI_INVALID_ARGUMENT, "n_tokens");
+  expect_refusal(attention(8, 0, 2, 16), OKAPI_INVALID_ARGUMENT, "n_heads");
+  expect_refusal(attention(8, 4, 3, 16), OKAPI_INVALID_ARGUMENT, "n_kv_heads");
+  expect_refusal(attention(8, 4, 8, 16), OKAPI_INVALID_ARGUMENT, "n_kv_heads");
+  expect_refusal(attention(8, 4, 2, 15), OKAPI_INVALID_ARGUMENT, "head_dim");
+  expect_refusal(attention(8, 4, 2, 258), OKAPI_INVALID_ARGUMENT, "head_dim");
   okapi_measurement unset = {};
   expect_refusal(matmul(1, 1, 1, OKAPI_DTYPE_F32, &unset), OKAPI_INVALID_ARGUMENT,
                  "measurement.struct_size");

@@ -18,6 +18,9 @@ class BenchTest(CommandTest):
         prefill, decode, ceilings = result["prefill"], result["decode"], result["ceilings"]
         self.assertAlmostEqual(prefill["flops_per_s"] * prefill["seconds"] / flops, 1, places=9)
         self.assertAlmostEqual(prefill["fraction"], prefill["flops_per_s"] / ceilings["matmul_flops_per_s"], places=12)
+        in_attention = 2 * tokens ** 2 * width * layers
+        least = (flops - in_attention) / ceilings["matmul_flops_per_s"] + in_attention / prefill["attention_flops_per_s"]
+        self.assertAlmostEqual(prefill["fraction_of_both"], least / prefill["seconds"], places=9)
         self.assertAlmostEqual(decode["fraction"], decode["bytes_per_s"] / ceilings["bandwidth_bytes_per_s"], places=12)
         self.assertEqual(decode["bytes_per_token"], result["weight_bytes"] - info["vocab_size"] * info["d_model"] * 4)
         self.assertEqual([row["depth"] for row in result["depths"]], [0, 100])

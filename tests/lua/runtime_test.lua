@@ -79,6 +79,7 @@ t.test("ceilings are measured", function()
   local flops, kernel = runtime:measure_matmul { m = 64, n = 64, k = 64 }
   assert(flops > 0 and type(kernel) == "string")
   assert(runtime:measure_bandwidth(1 << 24) > 0)
+  assert(runtime:measure_attention { n_tokens = 64, n_heads = 4, n_kv_heads = 2, head_dim = 16 } > 0)
   t.fails("option 'k' is missing", runtime.measure_matmul, runtime, { m = 1, n = 1 })
 end)
 

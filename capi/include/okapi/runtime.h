@@ -107,6 +107,23 @@ OKAPI_API okapi_status okapi_runtime_measure_matmul(okapi_runtime* runtime, int6
                                                     okapi_measurement* measurement,
                                                     okapi_error** error);
 
+/// Times a prompt's causal attention to itself, as a layer of a model does it: in FLOP/s, 2
+/// n_tokens^2 n_heads head_dim operations.
+///
+/// @param n_kv_heads        divides n_heads
+/// @param head_dim          even, at most 256
+/// @param dtype             of the weights beside it: OKAPI_DTYPE_F32 or OKAPI_DTYPE_BF16
+/// @param[out] measurement  struct_size set by the caller; best of several repetitions
+/// @return OKAPI_OK; OKAPI_INVALID_ARGUMENT on sizes that no model has; OKAPI_UNIMPLEMENTED on the
+///         dtype; OKAPI_RESOURCE_EXHAUSTED
+/// @note [thread-safe]
+/// @since 0.1
+OKAPI_API okapi_status okapi_runtime_measure_attention(okapi_runtime* runtime, int64_t n_tokens,
+                                                       int64_t n_heads, int64_t n_kv_heads,
+                                                       int64_t head_dim, int32_t dtype,
+                                                       okapi_measurement* measurement,
+                                                       okapi_error** error);
+
 /// Times reading `n_bytes` of memory once, from a buffer larger than any cache.
 ///
 /// @param n_bytes           0: a size that suits the device
