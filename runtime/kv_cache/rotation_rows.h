@@ -14,6 +14,7 @@
 #include "backends/backend.h"
 #include "runtime/device/tensor.h"
 #include "runtime/model/rotary/rope_table.h"
+#include "runtime/model/rotary/rotation_factors.h"
 
 namespace okapi {
 

@@ -2,29 +2,10 @@
 
 #include <algorithm>
 #include <bit>
-#include <cmath>
-#include <numbers>
 
 #include "runtime/base/sha256.h"
 
 namespace okapi {
-
-namespace {
-
-// 2 pi as a sum of doubles: the first is rounded, the second is what that dropped.
-constexpr double kTwoPi = 2 * std::numbers::pi;
-constexpr double kTwoPiRest = 2.4492935982947064e-16;
-constexpr double kTurnsPerRadian = 1 / kTwoPi;
-
-/// In [-pi, pi], with the product's own rounding error carried along.
-double reduced_angle(double position, double inv_freq) {
-  const double angle = position * inv_freq;
-  const double dropped = std::fma(position, inv_freq, -angle);
-  const double turns = std::nearbyint(angle * kTurnsPerRadian);
-  return std::fma(-turns, kTwoPiRest, std::fma(-turns, kTwoPi, angle)) + dropped;
-}
-
-}  // namespace
 
 RopeTable RopeTable::evaluate(const Rope& rope, const RopeGeometry& geometry) {
   static_assert(std::endian::native == std::endian::little, "the hash is of little-endian doubles");
@@ -59,17 +40,6 @@ std::string RopeTables::sha256() const {
   Sha256 hash;
   for (const int32_t index : of_layer) hash.update(unique[static_cast<size_t>(index)].sha256);
   return hash.hex();
-}
-
-void fill_rotation(const RopeTable& table, std::span<const double> positions, float* cos,
-                   float* sin) {
-  for (const double position : positions) {
-    for (const double inv_freq : table.inv_freq) {
-      const double angle = reduced_angle(position, inv_freq);
-      *cos++ = static_cast<float>(table.rotation_gain * std::cos(angle));
-      *sin++ = static_cast<float>(table.rotation_gain * std::sin(angle));
-    }
-  }
 }
 
 }  // namespace okapi

@@ -1,4 +1,4 @@
-// What a rope is at one geometry: frequencies, gain, temperature, and the cos and sin made of them.
+// What a rope is at one geometry: frequencies, gain, temperature.
 #pragma once
 
 #include <cstdint>
@@ -39,10 +39,5 @@ struct RopeTables {
   /// Of the tables of all layers in their order.
   std::string sha256() const;
 };
-
-/// cos and sin [positions.size(), rotary_dim / 2] with the gain folded in. Angles are formed and
-/// reduced in double and rounded last, so that they are good to float32 at any position.
-void fill_rotation(const RopeTable& table, std::span<const double> positions, float* cos,
-                   float* sin);
 
 }  // namespace okapi

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "runtime/base/json.h"
+#include "runtime/model/rotary/rotation_factors.h"
 #include "tests/support/plugin_harness.h"
 
 namespace okapi::test {
