@@ -29,6 +29,24 @@ void RotationRows::upload(int64_t first, int64_t n, const float* cos, const floa
   stream.upload(sin_.rows(first, n).data, sin, bytes_of(n));
 }
 
+// The rows of a long prompt are tens of megabytes: fresh host memory for all of them costs more
+// than the rows do, and a block stays in the cache until it is uploaded.
+void RotationRows::fill(RotationFactors& factors, int64_t first, std::span<const double> positions,
+                        Stream& stream) {
+  constexpr int64_t kBlockValues = int64_t{1} << 16;
+  const auto n = static_cast<int64_t>(positions.size());
+  const int64_t n_block = std::min(n, std::max<int64_t>(1, kBlockValues / n_pairs_));
+  std::vector<float> cos(static_cast<size_t>(n_block * n_pairs_));
+  std::vector<float> sin(cos.size());
+  for (int64_t begin = 0; begin < n; begin += n_block) {
+    const int64_t n_rows = std::min(n_block, n - begin);
+    factors.fill(positions.subspan(static_cast<size_t>(begin), static_cast<size_t>(n_rows)),
+                 cos.data(), sin.data());
+    upload(first + begin, n_rows, cos.data(), sin.data(), stream);
+    stream.synchronize();  // before the host's block is written again
+  }
+}
+
 void RotationRows::copy_from(const RotationRows& other, int64_t n, Stream& stream) {
   stream.copy(cos_.view().data, other.cos_.view().data, bytes_of(n));
   stream.copy(sin_.view().data, other.sin_.view().data, bytes_of(n));
@@ -44,21 +62,16 @@ std::shared_ptr<const RotationRows> CountedRotation::rows(int64_t n, Stream& str
   const std::lock_guard lock(mutex_);
   if (n <= n_filled_) return rows_;
 
-  const auto n_pairs = static_cast<int64_t>(table_.inv_freq.size());
   std::shared_ptr<RotationRows> filled = rows_;
   if (!filled || n > filled->capacity()) {
-    filled = std::make_shared<RotationRows>(backend_, rotation_capacity(n), n_pairs);
+    filled = std::make_shared<RotationRows>(backend_, rotation_capacity(n), n_pairs_);
     if (rows_) filled->copy_from(*rows_, n_filled_, stream);
   }
   const int64_t n_after = std::min(filled->capacity(), std::max(n, n_filled_ + kAhead));
   const int64_t n_new = n_after - n_filled_;
   std::vector<double> positions(static_cast<size_t>(n_new));
   std::iota(positions.begin(), positions.end(), static_cast<double>(n_filled_));
-  std::vector<float> cos(static_cast<size_t>(n_new * n_pairs));
-  std::vector<float> sin(cos.size());
-  fill_rotation(table_, positions, cos.data(), sin.data());
-  filled->upload(n_filled_, n_new, cos.data(), sin.data(), stream);
-  stream.synchronize();
+  filled->fill(factors_, n_filled_, positions, stream);
 
   rows_ = std::move(filled);
   n_filled_ = n_after;

@@ -27,6 +27,10 @@ class RotationRows {
   size_t bytes() const { return 2 * bytes_of(capacity_); }
   RotaryView view(int64_t first, int64_t n) const;
 
+  /// Makes rows of these positions, a block at a time, and waits until they are there.
+  void fill(RotationFactors& factors, int64_t first, std::span<const double> positions,
+            Stream& stream);
+
   /// Copies n rows from the host. The stream may still be reading them when this returns.
   void upload(int64_t first, int64_t n, const float* cos, const float* sin, Stream& stream);
   void copy_from(const RotationRows& other, int64_t n, Stream& stream);
@@ -48,8 +52,10 @@ int64_t rotation_capacity(int64_t n_needed);
 /// Rows of one table for the positions 0, 1, 2, ... Safe from several threads.
 class CountedRotation {
  public:
-  CountedRotation(std::shared_ptr<Backend> backend, RopeTable table)
-      : backend_(std::move(backend)), table_(std::move(table)) {}
+  CountedRotation(std::shared_ptr<Backend> backend, const RopeTable& table)
+      : backend_(std::move(backend)),
+        n_pairs_(static_cast<int64_t>(table.inv_freq.size())),
+        factors_(table) {}
 
   /// At least `n` rows, ready to be read by any stream. Rows that were given out stay as they are.
   std::shared_ptr<const RotationRows> rows(int64_t n, Stream& stream);
@@ -58,16 +64,16 @@ class CountedRotation {
 
  private:
   std::shared_ptr<Backend> backend_;
-  RopeTable table_;
+  int64_t n_pairs_;
   std::mutex mutex_;
+  RotationFactors factors_;
   std::shared_ptr<RotationRows> rows_;
   int64_t n_filled_ = 0;
   std::atomic<size_t> bytes_ = 0;
 };
 
 /// Counted rotations, so that sessions under equal tables share their rows. Those in use, and the
-/// ones used last: a row costs a sine and a cosine of double precision for each pair, for prompts
-/// of 16 thousand tokens a tenth of what a device takes to read them.
+/// ones used last: to make the rows of a long prompt and bring them to a device takes milliseconds.
 class RotationCache {
  public:
   static constexpr size_t kKeptBytes = size_t{64} << 20;

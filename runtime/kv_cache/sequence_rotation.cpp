@@ -230,15 +230,15 @@ void SequenceRotation::make_room(Group& group, int64_t n_needed, Stream& stream)
 void SequenceRotation::fill_rows(Group& group, int64_t first, int64_t n, Stream& stream) const {
   const size_t n_pairs = group.table.inv_freq.size();
   const std::vector<double> positions = positions_of(first, n);
-  std::vector<float> cos(static_cast<size_t>(n) * n_pairs);
-  std::vector<float> sin(cos.size());
-  fill_rotation(group.table, positions, cos.data(), sin.data());
+  RotationFactors factors(group.table);
   if (!has_magnitudes_) {
-    group.query_rows->upload(first, n, cos.data(), sin.data(), stream);
-    stream.synchronize();  // before the host's rows go
+    group.query_rows->fill(factors, first, positions, stream);
     return;
   }
 
+  std::vector<float> cos(static_cast<size_t>(n) * n_pairs);
+  std::vector<float> sin(cos.size());
+  factors.fill(positions, cos.data(), sin.data());
   std::vector<double> log_q;
   std::vector<double> log_k;
   log_magnitudes(*spec_.rope, geometry_of(group.layer), positions, log_q, log_k);

@@ -103,15 +103,15 @@ void TrainingRotation::fill(Group& group, int64_t first_row, std::span<const dou
                             Stream& stream) {
   const size_t n_pairs = group.table.inv_freq.size();
   const auto n = static_cast<int64_t>(positions.size());
-  std::vector<float> cos(positions.size() * n_pairs);
-  std::vector<float> sin(cos.size());
-  fill_rotation(group.table, positions, cos.data(), sin.data());
+  RotationFactors factors(group.table);
   if (!rope_->has_magnitudes()) {
-    group.queries->upload(first_row, n, cos.data(), sin.data(), stream);
-    stream.synchronize();  // before the host's rows go
+    group.queries->fill(factors, first_row, positions, stream);
     return;
   }
 
+  std::vector<float> cos(positions.size() * n_pairs);
+  std::vector<float> sin(cos.size());
+  factors.fill(positions, cos.data(), sin.data());
   std::vector<double> log_q;
   std::vector<double> log_k;
   log_magnitudes(*rope_, geometry_of(group.layer), positions, log_q, log_k);

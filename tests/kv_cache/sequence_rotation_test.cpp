@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <numeric>
 
 #include "tests/kv_cache/fake_backend.h"
@@ -129,6 +130,32 @@ TEST_F(SequenceRotationTest, RowsOutliveTheSequenceTheyWereMadeFor) {
       EXPECT_NEAR(at(sequence.query_rotation.cos, row, pair), std::cos(angle), 1e-6);
       EXPECT_NEAR(at(sequence.query_rotation.sin, row, pair), std::sin(angle), 1e-6);
     }
+  }
+}
+
+// Longer than a block of RotationRows::fill, in pieces that begin and end anywhere.
+TEST_F(SequenceRotationTest, AnyChunksGiveTheRowsOfOneFill) {
+  constexpr int64_t kTokens = 40000;
+  std::vector<double> positions(kTokens);
+  std::iota(positions.begin(), positions.end(), 0.0);
+  RopeTable table;
+  for (int64_t pair = 0; pair < kPairs; ++pair) table.inv_freq.push_back(plain_frequency(pair));
+  std::vector<float> cos(kTokens * kPairs);
+  std::vector<float> sin(cos.size());
+  fill_rotation(table, positions, cos.data(), sin.data());
+
+  SequenceRotation chunked = make("plain");
+  SequenceRotation given = make("plain", 64, positions);
+  for (int64_t n_cached = 0; n_cached < kTokens;) {
+    const int64_t n_new = std::min(n_cached * 3 + 7, kTokens - n_cached);
+    for (SequenceRotation* rotation : {&chunked, &given}) {
+      const KvSequence sequence = described(*rotation, n_cached, n_new);
+      const RotaryView& rows = sequence.query_rotation;
+      const auto n_bytes = static_cast<size_t>(n_new * kPairs) * sizeof(float);
+      ASSERT_EQ(std::memcmp(rows.cos.data, &cos[n_cached * kPairs], n_bytes), 0) << n_cached;
+      ASSERT_EQ(std::memcmp(rows.sin.data, &sin[n_cached * kPairs], n_bytes), 0) << n_cached;
+    }
+    n_cached += n_new;
   }
 }
 
