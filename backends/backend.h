@@ -222,8 +222,11 @@ class Backend {
 struct BackendOptions {
   int n_threads = 0;  ///< most threads one call may use; 0: one per core
   int device_index = 0;
-  std::string
-      variant;  ///< one of the backend's sets of kernels by name, for tests; empty: the best here
+  /// A queue of the device (cudaStream_t) that the caller owns and all streams of the backend work
+  /// on; null: each has its own. Work of several streams then goes there one after the other.
+  void* device_stream = nullptr;
+  /// One of the backend's sets of kernels by name, for tests; empty: the best here.
+  std::string variant;
 };
 
 /// The one symbol a backend module exports, found by name: kBackendEntryName.

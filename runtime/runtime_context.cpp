@@ -83,6 +83,8 @@ std::shared_ptr<RuntimeContext> RuntimeContext::create(RuntimeOptions options) {
   BackendOptions backend_options;
   backend_options.n_threads = context->n_threads_;
   backend_options.device_index = options.device_index;
+  backend_options.device_stream = options.device_stream;
+  context->has_device_stream_ = options.device_stream != nullptr;
   const std::vector<std::string> names =
       options.backend.empty() ? default_backends() : std::vector<std::string>{options.backend};
   context->backend_ = open_first_backend(names, backend_options, context->module_path_ / "backends",
@@ -105,6 +107,7 @@ Json RuntimeContext::describe() const {
   return {{"build", kBuildId},
           {"backend", backend_->name()},
           {"device", backend_->device()},
+          {"device_stream", has_device_stream_ ? "given" : "own"},
           {"n_threads", n_threads_},
           {"module_path", module_path_.string()},
           {"plugin_paths", std::move(paths)}};

@@ -20,6 +20,9 @@ int checked_threads(const BackendOptions& options) {
     throw BackendError("device_index: the CPU is device 0, found " +
                        std::to_string(options.device_index));
   }
+  if (options.device_stream != nullptr) {
+    throw BackendError("device_stream: the CPU has no streams; wanted NULL, or the backend cuda");
+  }
   return most_threads(options.n_threads > 0 ? options.n_threads : omp_get_num_procs());
 }
 

@@ -140,7 +140,9 @@ Variant Variant::named(const std::string& name) {
 }
 
 Shared::Shared(const BackendOptions& options)
-    : variant(Variant::named(options.variant)), device(checked_device(options)) {
+    : variant(Variant::named(options.variant)),
+      device(checked_device(options)),
+      stream(static_cast<cudaStream_t>(options.device_stream)) {
   const CurrentDevice current(device);
   cudaDeviceProp properties = {};
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
@@ -162,7 +164,7 @@ Shared::Shared(const BackendOptions& options)
 CudaStream::CudaStream(std::shared_ptr<const Shared> shared, const TrainingStreamOptions& options)
     : shared_(std::move(shared)),
       options_(options),
-      queue_(*shared_->pool),
+      queue_(*shared_->pool, shared_->stream),
       blas_workspace_(*shared_->pool),
       converted_x_(*shared_->pool),
       converted_weight_(*shared_->pool),

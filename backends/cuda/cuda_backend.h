@@ -35,6 +35,7 @@ struct Shared {
 
   const Variant variant;
   const int device;
+  const cudaStream_t stream;  ///< the caller's; null: each of ours has its own
   DeviceSize size;
   size_t memory_bytes = 0;  ///< all that the device has
   std::string device_name;

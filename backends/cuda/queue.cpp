@@ -90,9 +90,13 @@ Staging::Place Staging::take(size_t bytes) {
   return place;
 }
 
-Queue::Queue(MemoryPool& pool) : direct_(pool), collected_(pool) {
+Queue::Queue(MemoryPool& pool, cudaStream_t stream)
+    : stream_(stream), owns_stream_(stream == nullptr), direct_(pool), collected_(pool) {
   // Not the default stream's slave: an embedder's own work goes on beside it.
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  if (owns_stream_) {
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    capture_stream_ = stream_;
+  }
   check(cudaEventCreateWithFlags(&staged_, cudaEventDisableTiming), "cudaEventCreateWithFlags");
 }
 
@@ -100,7 +104,7 @@ Queue::~Queue() {
   if (stream_ != nullptr) static_cast<void>(cudaStreamSynchronize(stream_));
   forget_graphs();
   if (staged_ != nullptr) static_cast<void>(cudaEventDestroy(staged_));
-  if (stream_ != nullptr) static_cast<void>(cudaStreamDestroy(stream_));
+  if (capture_stream_ != nullptr) static_cast<void>(cudaStreamDestroy(capture_stream_));
 }
 
 void Queue::begin(int64_t n_rows) {
@@ -163,7 +167,7 @@ void Queue::was_added() {
 /// Hands the device what has been collected so far. What is staged stays where it is.
 void Queue::send() {
   if (!collecting_) {
-    run_list();
+    run_list(stream_);
     return;
   }
   if (collected_.send(stream_)) {
@@ -177,7 +181,7 @@ void Queue::send() {
     run_graph(*graph);
     list_.clear();
   } else {
-    run_list();
+    run_list(stream_);
   }
 }
 
@@ -218,14 +222,14 @@ Queue::Graph* Queue::find_or_remember() {
   return nullptr;
 }
 
-void Queue::run_list() {
+void Queue::run_list(cudaStream_t stream) {
   for (const Launch& launch : list_.launches()) {
     std::vector<void*> arguments = list_.arguments(launch);
     cudaLaunchConfig_t config = {};
     config.gridDim = {launch.grid[0], launch.grid[1], launch.grid[2]};
     config.blockDim = {launch.block[0], launch.block[1], launch.block[2]};
     config.dynamicSmemBytes = launch.shared_bytes;
-    config.stream = stream_;
+    config.stream = stream;
     // A kernel may start while the one before it drains: all of ours wait for it themselves before
     // they touch what it wrote (device.cuh).
     cudaLaunchAttribute overlap = {};
@@ -247,17 +251,21 @@ void Queue::run_list() {
 
 void Queue::run_graph(Graph& graph) {
   if (graph.executable == nullptr) {
-    check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal),
+    if (capture_stream_ == nullptr) {
+      check(cudaStreamCreateWithFlags(&capture_stream_, cudaStreamNonBlocking),
+            "cudaStreamCreateWithFlags");
+    }
+    check(cudaStreamBeginCapture(capture_stream_, cudaStreamCaptureModeThreadLocal),
           "cudaStreamBeginCapture");
     cudaGraph_t captured = nullptr;
     try {
-      run_list();
+      run_list(capture_stream_);
     } catch (...) {
-      static_cast<void>(cudaStreamEndCapture(stream_, &captured));
+      static_cast<void>(cudaStreamEndCapture(capture_stream_, &captured));
       if (captured != nullptr) static_cast<void>(cudaGraphDestroy(captured));
       throw;
     }
-    check(cudaStreamEndCapture(stream_, &captured), "cudaStreamEndCapture");
+    check(cudaStreamEndCapture(capture_stream_, &captured), "cudaStreamEndCapture");
     const cudaError_t status = cudaGraphInstantiate(&graph.executable, captured, 0);
     static_cast<void>(cudaGraphDestroy(captured));
     check(status, "cudaGraphInstantiate");

@@ -114,7 +114,8 @@ class Staging {
 
 class Queue {
  public:
-  explicit Queue(MemoryPool& pool);
+  /// `stream`: the caller's, which outlives this; null: one of its own.
+  Queue(MemoryPool& pool, cudaStream_t stream);
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
   ~Queue();
@@ -165,12 +166,16 @@ class Queue {
   void was_added();
   void send();
   void flush();
-  void run_list();
+  void run_list(cudaStream_t stream);
   void run_graph(Graph& graph);
   Graph* find_or_remember();
   void forget_graphs() noexcept;
 
   cudaStream_t stream_ = nullptr;
+  /// Graphs are captured here, where nobody else queues anything; this one's own unless it was
+  /// given a stream, and then made when it is needed.
+  cudaStream_t capture_stream_ = nullptr;
+  bool owns_stream_ = false;
   cudaEvent_t staged_ = nullptr;    ///< after the copy of what was collected
   bool was_staged_ = false;         ///< something of this pass
   bool staged_is_pending_ = false;  ///< something of the pass before may still be on its way

@@ -26,7 +26,7 @@ struct FieldEnds<okapi_runtime_options> {
       OKAPI_END(struct_size),  OKAPI_END(n_threads),      OKAPI_END(backend),
       OKAPI_END(plugin_paths), OKAPI_END(n_plugin_paths), OKAPI_END(module_path),
       OKAPI_END(log_sink),     OKAPI_END(log_user_data),  OKAPI_END(log_destroy),
-      OKAPI_END(log_level),    OKAPI_END(device_index)};
+      OKAPI_END(log_level),    OKAPI_END(device_index),   OKAPI_END(device_stream)};
 };
 
 template <>

@@ -36,6 +36,7 @@ okapi::RuntimeOptions engine_options(const okapi_runtime_options& given,
   options.n_threads = given.n_threads;
   if (given.backend != nullptr) options.backend = given.backend;
   options.device_index = given.device_index;
+  options.device_stream = given.device_stream;
   for (uint64_t i = 0; i < given.n_plugin_paths; ++i) {
     const char* path = given.plugin_paths[i];
     // An empty path would mean the current directory, which is never searched.

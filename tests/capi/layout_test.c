@@ -138,7 +138,7 @@ FIELD(okapi_rope_shape, trained_length, 16, 8);
 FIELD(okapi_rope_shape, base, 24, 8);
 
 /* runtime.h */
-SIZE(okapi_runtime_options, 72);
+SIZE(okapi_runtime_options, 80);
 FIELD(okapi_runtime_options, struct_size, 0, 4);
 FIELD(okapi_runtime_options, n_threads, 4, 4);
 FIELD(okapi_runtime_options, backend, 8, 8);
@@ -150,6 +150,7 @@ FIELD(okapi_runtime_options, log_user_data, 48, 8);
 FIELD(okapi_runtime_options, log_destroy, 56, 8);
 FIELD(okapi_runtime_options, log_level, 64, 4);
 FIELD(okapi_runtime_options, device_index, 68, 4);
+FIELD(okapi_runtime_options, device_stream, 72, 8);
 SIZE(okapi_measurement, 80);
 FIELD(okapi_measurement, struct_size, 0, 4);
 FIELD(okapi_measurement, reserved, 4, 4);
@@ -207,7 +208,7 @@ FIELD(okapi_generate_options, cancel, 96, 8);
 
 int main(void) {
   int n_wrong = 0;
-  CHECK_INIT(okapi_runtime_options, OKAPI_RUNTIME_OPTIONS_INIT, device_index);
+  CHECK_INIT(okapi_runtime_options, OKAPI_RUNTIME_OPTIONS_INIT, device_stream);
   CHECK_INIT(okapi_measurement, OKAPI_MEASUREMENT_INIT, kernel);
   CHECK_INIT(okapi_model_options, OKAPI_MODEL_OPTIONS_INIT, tokenizer_file);
   CHECK_INIT(okapi_model_info, OKAPI_MODEL_INFO_INIT, tied_embeddings);

@@ -84,6 +84,7 @@ TEST(RuntimeTest, DescribesWhatItWasGiven) {
   EXPECT_EQ(json["plugin_paths"], okapi::Json::array({paths[0]}));
   EXPECT_EQ(json["module_path"], OKAPI_BUILD_LIB "/okapi");
   EXPECT_EQ(json["log_level"], "silent");
+  EXPECT_EQ(json["device_stream"], "own");
 }
 
 TEST(RuntimeTest, LivesUntilTheLastReferenceGoes) {
@@ -132,6 +133,16 @@ TEST(RuntimeTest, AMissingBackendIsNotFoundAndSaysWhatWasTried) {
   options = OKAPI_RUNTIME_OPTIONS_INIT;
   options.module_path = "/nowhere";
   EXPECT_EQ(try_create(options).status, OKAPI_NOT_FOUND);
+}
+
+TEST(RuntimeTest, AStreamOfADeviceIsNoneOfTheCpus) {
+  int anything = 0;
+  okapi_runtime_options options = OKAPI_RUNTIME_OPTIONS_INIT;
+  options.backend = "cpu";
+  options.device_stream = &anything;
+  const Outcome outcome = try_create(options);
+  EXPECT_EQ(outcome.status, OKAPI_UNAVAILABLE);
+  EXPECT_THAT(outcome.message(), testing::HasSubstr("device_stream"));
 }
 
 TEST(RuntimeTest, ABackendIsAModulesNameNotAPath) {

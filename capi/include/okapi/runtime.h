@@ -40,12 +40,16 @@ typedef struct okapi_runtime_options {
   void (*log_destroy)(void* user_data);  ///< [callback] when the runtime goes; may be NULL
   int32_t log_level;                     ///< least level that reaches the sink; 0: OKAPI_LOG_WARN
   int32_t device_index;                  ///< which of several devices of the backend
+  /// cudaStream_t of that device, which all work on it is queued to, in one order with what the
+  /// caller queues there; NULL: streams of okapi's own. It lives as long as the runtime and what is
+  /// made from it, and is not being captured when okapi is called. A CPU backend refuses it.
+  void* device_stream;
 } okapi_runtime_options;
 
-#define OKAPI_RUNTIME_OPTIONS_INIT                                                              \
-  {                                                                                             \
-    OKAPI_STRUCT_SIZE(okapi_runtime_options, device_index), 0, NULL, NULL, 0, NULL, NULL, NULL, \
-        NULL, 0, 0                                                                              \
+#define OKAPI_RUNTIME_OPTIONS_INIT                                                               \
+  {                                                                                              \
+    OKAPI_STRUCT_SIZE(okapi_runtime_options, device_stream), 0, NULL, NULL, 0, NULL, NULL, NULL, \
+        NULL, 0, 0, NULL                                                                         \
   }
 
 /// Finds plugins (reading their metadata, running none of their code) and opens the backend.
