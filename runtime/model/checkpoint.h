@@ -23,8 +23,9 @@ class Checkpoint {
  public:
   /// Reads the configuration and maps model.safetensors, or else the shards that
   /// model.safetensors.index.json names. Every tensor the architecture needs is then there with the
-  /// configured shape, as f32, f16 or bf16, and no tensor is there that it does not know. Throws as
-  /// read_model_config and SafetensorsFile::open do.
+  /// configured shape, as f32, f16 or bf16, and no tensor is there that it does not know; an output
+  /// projection beside tied embeddings must repeat them. Throws as read_model_config and
+  /// SafetensorsFile::open do.
   static Checkpoint open(const std::filesystem::path& folder,
                          std::string_view config_file = "config.json");
 
@@ -55,6 +56,7 @@ class Checkpoint {
   size_t open_shard(const std::filesystem::path& index_path, const std::string& file_name,
                     const std::string& field, std::map<std::string, size_t>& opened);
   void check_tensors() const;
+  void check_tied_output() const;
 
   std::filesystem::path folder_;
   std::filesystem::path weights_path_;  ///< the file, or the index: what messages name
