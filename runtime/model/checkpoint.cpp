@@ -204,6 +204,14 @@ ConstTensorView Checkpoint::tensor(const std::string& name) const {
   return shards_[found->second].tensor(name);
 }
 
+bool Checkpoint::has_bf16_matrices() const {
+  bool all = true;
+  for_each_llama_tensor(config_, [&](const ExpectedTensor& wanted) {
+    all = all && (wanted.shape.size() < 2 || tensor(wanted.name).dtype == DType::bf16);
+  });
+  return all;
+}
+
 std::string Checkpoint::sha256(
     const std::function<void(int64_t done, int64_t total)>& between) const {
   constexpr size_t kBytesAtOnce = size_t{16} << 20;  // some tens of milliseconds

@@ -38,6 +38,10 @@ class Checkpoint {
   /// The mapped tensor; lives as long as this object (and the ones it is moved to).
   ConstTensorView tensor(const std::string& name) const;
 
+  /// True if nothing is lost by keeping every matrix in bf16. An adapter that was merged in f32 can
+  /// leave its matrices so among others in bf16.
+  bool has_bf16_matrices() const;
+
   /// Of everything that decides what the model computes: the configuration file and the weights
   /// files. Reads all of them on the first call, and calls `between` (in bytes) every now and then,
   /// which may throw to stop it. Thread-safe.
