@@ -55,7 +55,7 @@ std::shared_ptr<Model> Model::load(std::shared_ptr<RuntimeContext> context,
   model->config_ = checkpoint->config();
   model->path_ = folder.string();
   for (const std::string& key : model->config_.ignored_keys) {
-    model->context_->logger().log(LogLevel::info, "model", "a key of the configuration is not used",
+    model->context_->logger().log(LogLevel::warn, "model", "a key of the configuration is not used",
                                   {{"key", key}, {"folder", model->path_}});
   }
   const std::filesystem::path tokenizer = folder / "tokenizer.model";
