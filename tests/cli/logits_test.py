@@ -103,6 +103,8 @@ class LogitsTest(CommandTest):
         self.fails(1, "none.txt", "logits", GOLDEN, "--ids", self.path("none.txt"), "--out", out)
         self.fails(1, "2 positions for 3 ids", "logits", GOLDEN, "--ids", good, "--out", out,
                    "--positions", self.path("two.txt", "0 1"))
+        self.fails(1, "nan.txt: positions: ", "logits", GOLDEN, "--ids", good, "--out", out,
+                   "--positions", self.path("nan.txt", "0 nan 2"))
         self.fails(1, "no/folder", "logits", GOLDEN, "--ids", good, "--out", "no/folder/out.safetensors")
         self.fails(2, "--out", "logits", GOLDEN, "--ids", good)
         self.fails(1, "", "logits", GOLDEN, "--ids", self.path("large.txt", "1 512"), "--out", out)
