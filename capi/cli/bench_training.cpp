@@ -30,7 +30,7 @@ double peak_bytes(okapi_trainer* trainer) {
 }
 
 Json read_config(const std::string& file, int64_t n_steps) {
-  Json config = read_yaml_file(file);
+  Json config = read_yaml_file(file).value;
   for (const char* key : {"epochs", "checkpoint", "evaluation", "results"}) config.erase(key);
   config["steps"] = n_steps;
   return config;

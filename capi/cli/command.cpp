@@ -113,6 +113,24 @@ std::string read_file(const std::string& path) {
   return text.str();
 }
 
+Failure placed(const Failure& failure, const std::string& file, const Places& places) {
+  const bool is_about_values = failure.code() == OKAPI_INVALID_ARGUMENT ||
+                               failure.code() == OKAPI_NOT_FOUND ||
+                               failure.code() == OKAPI_UNIMPLEMENTED;
+  if (!is_about_values || !failure.file().empty()) return failure;
+  std::string place = file;
+  for (std::string key = failure.field(); !key.empty();) {
+    const auto found = places.find(key);
+    if (found != places.end()) {
+      place = found->second;
+      break;
+    }
+    const size_t end = key.find_last_of(".[");
+    key.resize(end == std::string::npos ? 0 : end);
+  }
+  return Failure(failure.code(), place + ": " + failure.message()).with_field(failure.field());
+}
+
 Json parse_json(const std::string& text) { return Json::parse(text); }
 
 void print_line(std::string_view text) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -81,6 +82,13 @@ int32_t dtype_named(const std::string& name);
 
 /// A whole file. Throws naming it.
 std::string read_file(const std::string& path);
+
+/// Where the keys of a file stand: "optimizer.clip" -> "train.yaml:7".
+using Places = std::map<std::string, std::string>;
+
+/// A failure that names no file, as one about what `file` holds: it begins with the place of the
+/// key that it names, or of the nearest one around it. Other failures as they are.
+Failure placed(const Failure& failure, const std::string& file, const Places& places = {});
 
 /// Parses JSON that okapi wrote.
 Json parse_json(const std::string& text);

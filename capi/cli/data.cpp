@@ -84,8 +84,13 @@ int prepare(const PrepareArguments& arguments) {
     ProgressBar bar("preparing");
     options.progress = ProgressBar::on_progress;
     options.progress_user_data = &bar;
-    api::call(okapi_tokens_prepare, runtime.get(), tokenizer.get(), config.c_str(),
-              arguments.out_file.c_str(), &options);
+    try {
+      api::call(okapi_tokens_prepare, runtime.get(), tokenizer.get(), config.c_str(),
+                arguments.out_file.c_str(), &options);
+    } catch (const Failure& failure) {
+      if (arguments.config_file.empty()) throw;
+      throw placed(failure, arguments.config_file);
+    }
   }
   print_tokens(runtime.get(), arguments.out_file, false, arguments.is_json);
   return kExitOk;

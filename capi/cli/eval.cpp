@@ -68,7 +68,7 @@ bool run_to_end(okapi_evaluation* evaluation) {
   }
 }
 
-int evaluate(const EvalArguments& arguments) {
+int evaluate_task(const EvalArguments& arguments) {
   const auto runtime = arguments.runtime.open();
   const auto model = arguments.model.open(runtime.get());
   const auto rope = arguments.rope.open(model.get());
@@ -105,6 +105,17 @@ int evaluate(const EvalArguments& arguments) {
                  .c_str(),
              stderr);
   return kExitInterrupted;
+}
+
+int evaluate(const EvalArguments& arguments) {
+  try {
+    return evaluate_task(arguments);
+  } catch (const Failure& failure) {
+    // Prompts are read one by one while others are answered, as the argument that they were given
+    // as.
+    if (!failure.field().starts_with("prompts_json")) throw;
+    throw placed(failure, arguments.prompts_file);
+  }
 }
 
 }  // namespace

@@ -56,6 +56,18 @@ int64_t tokens_per_call(int64_t chosen, int64_t n_tokens, int64_t vocab_size) {
   return std::clamp<int64_t>(kMostLogits / vocab_size, 1, n_tokens);
 }
 
+Handle<okapi_session> open_session(okapi_model* model, const okapi_session_options& options,
+                                   const std::string& positions_file) {
+  try {
+    auto session = api::make<okapi_session>(okapi_session_create, model, &options);
+    api::call(okapi_session_set_cancel, session.get(), interrupt().token);
+    return session;
+  } catch (const Failure& failure) {
+    if (failure.field() != "positions") throw;
+    throw placed(failure, positions_file);
+  }
+}
+
 int write_logits(const LogitsArguments& arguments) {
   const auto ids = read_numbers<int32_t>(arguments.ids_file, "a token id");
   std::vector<double> positions;
@@ -84,8 +96,7 @@ int write_logits(const LogitsArguments& arguments) {
   options.raw_keys = arguments.raw_keys ? 1 : 0;
   options.positions = positions.empty() ? nullptr : positions.data();
   options.n_positions = positions.size();
-  const auto session = api::make<okapi_session>(okapi_session_create, model.get(), &options);
-  api::call(okapi_session_set_cancel, session.get(), interrupt().token);
+  const auto session = open_session(model.get(), options, arguments.positions_file);
 
   const int64_t step = tokens_per_call(arguments.chunk, n_tokens, info.vocab_size);
   std::vector<float> logits(static_cast<size_t>(step * info.vocab_size));
@@ -96,7 +107,11 @@ int write_logits(const LogitsArguments& arguments) {
   ProgressBar bar("logits");
   for (int64_t first = 0; first < n_tokens; first += step) {
     const int64_t n = std::min(step, n_tokens - first);
-    api::call(okapi_session_score, session.get(), ids.data() + first, n, nullptr, logits.data());
+    try {
+      api::call(okapi_session_score, session.get(), ids.data() + first, n, nullptr, logits.data());
+    } catch (const Failure& failure) {
+      throw placed(failure, arguments.ids_file);
+    }
     file.write(logits.data(), static_cast<size_t>(n * info.vocab_size));
     const okapi_progress progress{sizeof(okapi_progress), {}, "logits", first + n, n_tokens, ""};
     ProgressBar::on_progress(&progress, &bar);

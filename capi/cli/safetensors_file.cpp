@@ -3,6 +3,7 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
 #include <unistd.h>
 #include <nlohmann/json.hpp>
@@ -35,6 +36,12 @@ SafetensorsFile::SafetensorsFile(std::string path, const std::string& tensor,
   text.append((8 - text.size() % 8) % 8, ' ');
   const uint64_t header_bytes = text.size();
 
+  // Renaming would put a file in the place of a device or a pipe, and fails late for a folder.
+  std::error_code ignored;
+  const std::filesystem::file_status there = std::filesystem::status(path_, ignored);
+  if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {
+    throw api::invalid(path_ + ": cannot be written: wanted a regular file", "out");
+  }
   file_.reset(std::fopen(temporary_path_.c_str(), "wbx"));
   if (file_ == nullptr) fail("cannot be made");
   write_bytes(&header_bytes, sizeof header_bytes);

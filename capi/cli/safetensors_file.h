@@ -14,7 +14,7 @@ namespace okapi::cli {
 /// comes.
 class SafetensorsFile {
  public:
-  /// Throws Failure if the file cannot be made.
+  /// Throws Failure if the file cannot be made, or something else is in its place.
   SafetensorsFile(std::string path, const std::string& tensor, const std::vector<int64_t>& shape,
                   const std::map<std::string, std::string>& metadata);
   ~SafetensorsFile();

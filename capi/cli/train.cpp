@@ -28,13 +28,13 @@ struct TrainArguments {
 
 // One `key.path=value` of --set, put into the configuration. Whether the schema knows the path is
 // for the trainer to say, which names it. Returns the path.
-std::string put_setting(Json& config, const std::string& setting) {
+std::string put_setting(YamlFile& config, const std::string& setting) {
   const size_t equals = setting.find('=');
   if (equals == std::string::npos || equals == 0) {
     throw UsageError("--set: wanted key.path=value, found '" + setting + "'");
   }
   const std::string path = setting.substr(0, equals);
-  Json* place = &config;
+  Json* place = &config.value;
   std::string walked;
   for (const std::string& key : CLI::detail::split(path, '.')) {
     if (key.empty()) throw UsageError("--set " + path + ": a key is missing beside a dot");
@@ -47,11 +47,15 @@ std::string put_setting(Json& config, const std::string& setting) {
     place = &(*place)[key];
   }
   *place = read_yaml(setting.substr(equals + 1), "--set " + path);
+  std::erase_if(config.places, [&](const auto& known) {
+    return known.first.starts_with(path + ".") || known.first.starts_with(path + "[");
+  });
+  config.places[path] = "--set";
   return path;
 }
 
-Json read_config(const TrainArguments& arguments) {
-  Json config = read_yaml_file(arguments.config_file);
+YamlFile read_config(const TrainArguments& arguments) {
+  YamlFile config = read_yaml_file(arguments.config_file);
   std::set<std::string> paths;
   for (const std::string& setting : arguments.settings) {
     const std::string path = put_setting(config, setting);
@@ -112,8 +116,18 @@ bool run_to_end(okapi_trainer* trainer, bool is_json) {
 
 int train(const TrainArguments& arguments) {
   const auto runtime = arguments.runtime.open();
-  const std::string config = read_config(arguments).dump();
-  if (arguments.plan) return print_plan(runtime.get(), config, arguments.is_json);
+  const YamlFile file = read_config(arguments);
+  const std::string config = file.value.dump();
+  const auto in_file = [&](auto body) {
+    try {
+      return body();
+    } catch (const Failure& failure) {
+      throw placed(failure, arguments.config_file, file.places);
+    }
+  };
+  if (arguments.plan) {
+    return in_file([&] { return print_plan(runtime.get(), config, arguments.is_json); });
+  }
 
   okapi_trainer_options options = OKAPI_TRAINER_OPTIONS_INIT;
   options.resume = arguments.resume ? 1 : 0;
@@ -123,7 +137,9 @@ int train(const TrainArguments& arguments) {
     ProgressBar bar("preparing data");
     options.progress = ProgressBar::on_progress;
     options.progress_user_data = &bar;
-    trainer = api::make<okapi_trainer>(okapi_trainer_open, runtime.get(), config.c_str(), &options);
+    trainer = in_file([&] {
+      return api::make<okapi_trainer>(okapi_trainer_open, runtime.get(), config.c_str(), &options);
+    });
   }
   const bool is_complete = run_to_end(trainer.get(), arguments.is_json);
   if (is_complete && !arguments.export_folder.empty()) {

@@ -43,6 +43,15 @@ Code code_of(int error_number) {
 class FileAside {
  public:
   explicit FileAside(const std::filesystem::path& path) : target_(path) {
+    // Renaming would put a file in the place of a device or a pipe, and fails late for a folder.
+    std::error_code ignored;
+    const std::filesystem::file_status there = std::filesystem::status(path, ignored);
+    if (std::filesystem::is_directory(there)) throw file_error("write", target_, EISDIR);
+    if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {
+      throw Error(Code::invalid_argument, "cannot write the file: wanted a regular file")
+          .in("file")
+          .at(path.string());
+    }
     // Not mkstemp: its file is private, and giving it the usual rights would need the process's
     // umask.
     static std::atomic<uint64_t> n_files{0};

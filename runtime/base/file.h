@@ -23,7 +23,8 @@ std::string read_file(const std::filesystem::path& path, size_t max_bytes);
 using FileWriter = std::function<void(std::span<const std::byte>)>;
 
 /// Writes a file aside, flushes it to the disk and renames it into place, so that a reader or a
-/// crash finds the old file or the new one. `fill` writes the contents through its argument.
+/// crash finds the old file or the new one. `fill` writes the contents through its argument. Throws
+/// if something that is no regular file is in the place.
 void write_file_atomically(const std::filesystem::path& path,
                            const std::function<void(const FileWriter&)>& fill);
 void write_file_atomically(const std::filesystem::path& path, std::string_view contents);

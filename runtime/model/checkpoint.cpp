@@ -1,6 +1,7 @@
 #include "runtime/model/checkpoint.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <set>
 
@@ -162,6 +163,28 @@ void Checkpoint::check_tensors() const {
         .field(name)
         .at(shards_[shard].path());
   }
+  check_tied_output();
+}
+
+/// transformers takes such an output projection for what the model was trained with, and ties only
+/// what is equal.
+void Checkpoint::check_tied_output() const {
+  const std::string name = "lm_head.weight";
+  if (!config_.tied_embeddings || !has(name)) return;
+  const SafetensorsFile& shard = shards_[shard_of_.at(name)];
+  const ConstTensorView output = shard.tensor(name);
+  const ConstTensorView embedding = tensor("model.embed_tokens.weight");
+  if (shard.shape(name) == std::vector{config_.vocab_size, config_.d_model} &&
+      output.dtype == embedding.dtype &&
+      std::memcmp(output.data, embedding.data,
+                  static_cast<size_t>(embedding.count()) * size_of(embedding.dtype)) == 0) {
+    return;
+  }
+  throw Error(Code::invalid_argument,
+              name + ": differs from model.embed_tokens.weight, but tie_word_embeddings is true")
+      .in(kModelComponent)
+      .field(name)
+      .at(shard.path());
 }
 
 std::vector<std::string> Checkpoint::names() const {
@@ -179,6 +202,14 @@ ConstTensorView Checkpoint::tensor(const std::string& name) const {
         .at(weights_path_.string());
   }
   return shards_[found->second].tensor(name);
+}
+
+bool Checkpoint::has_bf16_matrices() const {
+  bool all = true;
+  for_each_llama_tensor(config_, [&](const ExpectedTensor& wanted) {
+    all = all && (wanted.shape.size() < 2 || tensor(wanted.name).dtype == DType::bf16);
+  });
+  return all;
 }
 
 std::string Checkpoint::sha256(

@@ -23,8 +23,9 @@ class Checkpoint {
  public:
   /// Reads the configuration and maps model.safetensors, or else the shards that
   /// model.safetensors.index.json names. Every tensor the architecture needs is then there with the
-  /// configured shape, as f32, f16 or bf16, and no tensor is there that it does not know. Throws as
-  /// read_model_config and SafetensorsFile::open do.
+  /// configured shape, as f32, f16 or bf16, and no tensor is there that it does not know; an output
+  /// projection beside tied embeddings must repeat them. Throws as read_model_config and
+  /// SafetensorsFile::open do.
   static Checkpoint open(const std::filesystem::path& folder,
                          std::string_view config_file = "config.json");
 
@@ -36,6 +37,10 @@ class Checkpoint {
 
   /// The mapped tensor; lives as long as this object (and the ones it is moved to).
   ConstTensorView tensor(const std::string& name) const;
+
+  /// True if nothing is lost by keeping every matrix in bf16. An adapter that was merged in f32 can
+  /// leave its matrices so among others in bf16.
+  bool has_bf16_matrices() const;
 
   /// Of everything that decides what the model computes: the configuration file and the weights
   /// files. Reads all of them on the first call, and calls `between` (in bytes) every now and then,
@@ -55,6 +60,7 @@ class Checkpoint {
   size_t open_shard(const std::filesystem::path& index_path, const std::string& file_name,
                     const std::string& field, std::map<std::string, size_t>& opened);
   void check_tensors() const;
+  void check_tied_output() const;
 
   std::filesystem::path folder_;
   std::filesystem::path weights_path_;  ///< the file, or the index: what messages name

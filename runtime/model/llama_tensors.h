@@ -22,7 +22,8 @@ void for_each_llama_tensor(const ModelConfig& config,
                            const std::function<void(const ExpectedTensor&)>& visit);
 
 /// True for tensors that older software wrote and that nobody reads: the rotary frequencies of each
-/// layer, which follow from the configuration, and an output projection beside tied embeddings.
+/// layer, which follow from the configuration, and an output projection beside tied embeddings,
+/// which repeats them.
 bool is_redundant_llama_tensor(const ModelConfig& config, const std::string& name);
 
 /// "model.layers.3.self_attn.q_proj.weight" for (3, "self_attn.q_proj").

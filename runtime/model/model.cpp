@@ -30,8 +30,8 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const RuntimeContext& context,
   return tokenizer;
 }
 
-WeightOptions weight_options(const ModelOptions& options, PairLayout layout) {
-  return {options.dtype, layout, options.progress, options.cancel};
+WeightOptions weight_options(const ModelOptions& options, DType dtype, PairLayout layout) {
+  return {dtype, layout, options.progress, options.cancel};
 }
 
 /// `initializer_range` of a config.json text that has been checked already.
@@ -55,7 +55,7 @@ std::shared_ptr<Model> Model::load(std::shared_ptr<RuntimeContext> context,
   model->config_ = checkpoint->config();
   model->path_ = folder.string();
   for (const std::string& key : model->config_.ignored_keys) {
-    model->context_->logger().log(LogLevel::info, "model", "a key of the configuration is not used",
+    model->context_->logger().log(LogLevel::warn, "model", "a key of the configuration is not used",
                                   {{"key", key}, {"folder", model->path_}});
   }
   const std::filesystem::path tokenizer = folder / "tokenizer.model";
@@ -65,12 +65,14 @@ std::shared_ptr<Model> Model::load(std::shared_ptr<RuntimeContext> context,
   }
   model->pair_layout_ = options.pair_layout.value_or(model->config_.pair_layout);
   model->hash_ = [checkpoint] { return checkpoint->sha256(); };
+  const DType dtype =
+      options.dtype.value_or(checkpoint->has_bf16_matrices() ? DType::bf16 : DType::f32);
   model->finish(prepare_weights(
       model->context_->backend(), model->config_,
       [&checkpoint](const std::string& name) {
         return LentTensor{checkpoint->tensor(name), HostTensor()};
       },
-      weight_options(options, model->pair_layout_)));
+      weight_options(options, dtype, model->pair_layout_)));
   return model;
 }
 
@@ -90,8 +92,7 @@ std::shared_ptr<Model> Model::random(std::shared_ptr<RuntimeContext> context,
     return sha256_of(all.data(), all.size());
   };
   const DType dtype = options.dtype.value_or(DType::f32);
-  WeightOptions kept = weight_options(options, model->pair_layout_);
-  kept.dtype = dtype;
+  const WeightOptions kept = weight_options(options, dtype, model->pair_layout_);
   const WeightSource source =
       random_weight_source(model->config_, seed, initializer_range(config_json, name), dtype,
                            model->context_->n_threads());

@@ -33,7 +33,7 @@ struct Weights;
 
 struct ModelOptions {
   std::optional<DType>
-      dtype;  ///< of the matrices in memory, f32 or bf16; none: bf16 if the file is
+      dtype;  ///< of the matrices in memory, f32 or bf16; none: bf16 if all are in the file
   std::optional<PairLayout> pair_layout;  ///< reads the weights as if their pairs lay so
   bool without_tokenizer = false;
   std::string config_file = "config.json";

@@ -137,6 +137,12 @@ ModelConfig read_config(const Json& json, const std::string& file) {
 
   check_other_config_keys(fields);
   const std::vector<std::string> unread = fields.unread();
+  for (const std::string& key : unread) {
+    // A misspelt scheme would leave a plain one.
+    if (key.starts_with("rope")) {
+      fields.fail(key, "unknown key; known are rope_parameters, rope_scaling and rope_theta");
+    }
+  }
   config.ignored_keys.insert(config.ignored_keys.end(), unread.begin(), unread.end());
   return config;
 }

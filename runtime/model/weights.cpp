@@ -22,7 +22,8 @@ class WeightsBuilder {
         config_(config),
         source_(source),
         options_(options),
-        stream_(backend->create_stream()) {
+        stream_(backend->create_stream()),
+        keep_(options.dtype) {
     for_each_llama_tensor(config, [this](const ExpectedTensor& tensor) {
       int64_t count = 1;
       for (const int64_t size : tensor.shape) count *= size;
@@ -33,7 +34,6 @@ class WeightsBuilder {
   std::unique_ptr<const Weights> build() {
     auto weights = std::make_unique<Weights>();
     weights->n_parameters = static_cast<uint64_t>(n_total_);
-    keep_ = choose_dtype();
     weights->dtype = keep_;
 
     weights->embedding = matrix({"model.embed_tokens.weight"});
@@ -47,12 +47,6 @@ class WeightsBuilder {
   }
 
  private:
-  DType choose_dtype() {
-    if (options_.dtype) return *options_.dtype;
-    const LentTensor embedding = source_("model.embed_tokens.weight");
-    return embedding.view.dtype == DType::bf16 ? DType::bf16 : DType::f32;
-  }
-
   LayerWeights build_layer(int64_t layer) {
     const auto name = [layer](const char* part) { return layer_tensor_name(layer, part); };
     LayerWeights weights;
@@ -120,7 +114,7 @@ class WeightsBuilder {
   const WeightSource& source_;
   const WeightOptions& options_;
   std::unique_ptr<Stream> stream_;
-  DType keep_ = DType::f32;
+  DType keep_;
   int64_t n_total_ = 0;
   int64_t n_done_ = 0;
   uint64_t n_bytes_ = 0;
@@ -132,7 +126,7 @@ std::unique_ptr<const Weights> prepare_weights(const std::shared_ptr<Backend>& b
                                                const ModelConfig& config,
                                                const WeightSource& source,
                                                const WeightOptions& options) {
-  if (options.dtype && *options.dtype != DType::f32 && *options.dtype != DType::bf16) {
+  if (options.dtype != DType::f32 && options.dtype != DType::bf16) {
     throw Error(Code::invalid_argument, "dtype: weights are kept as f32 or bf16")
         .in("model")
         .field("dtype");

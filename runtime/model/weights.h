@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,7 +43,7 @@ struct LentTensor {
 using WeightSource = std::function<LentTensor(const std::string& name)>;
 
 struct WeightOptions {
-  std::optional<DType> dtype;                       ///< f32 or bf16; none: bf16 if the embedding is
+  DType dtype = DType::f32;                         ///< of the matrices: f32 or bf16
   PairLayout pair_layout = PairLayout::half_split;  ///< how pairs lie in the source's q and k
   std::function<void(int64_t bytes_done, int64_t bytes_total)> progress;
   const CancelToken* cancel = nullptr;

@@ -70,7 +70,6 @@ void read_list(JsonFields& fields, const std::string& key, Read&& read) {
 }
 
 DType dtype_named(const std::string& name) { return name == "bf16" ? DType::bf16 : DType::f32; }
-const char* dtype_name(DType dtype) { return dtype == DType::bf16 ? "bf16" : "f32"; }
 
 std::vector<std::pair<int64_t, double>> read_steps(JsonFields& fields, const std::string& key) {
   const Json* list = fields.value(key);
@@ -205,6 +204,8 @@ const char* name_of(ScheduleKind kind) {
   }
   throw Error(Code::internal, "a schedule without a name");
 }
+
+const char* dtype_name(DType dtype) { return dtype == DType::bf16 ? "bf16" : "f32"; }
 
 TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file) {
   TrainerConfig config;

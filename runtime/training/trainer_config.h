@@ -207,4 +207,7 @@ struct TrainerConfig {
 
 const char* name_of(ScheduleKind kind);
 
+/// "f32" or "bf16".
+const char* dtype_name(DType dtype);
+
 }  // namespace okapi

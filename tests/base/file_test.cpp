@@ -77,6 +77,21 @@ TEST(FileTest, AWriteThatFailsLeavesTheOldFileAndNothingElse) {
             Code::not_found);
 }
 
+TEST(FileTest, PutsNoFileInThePlaceOfAnythingElse) {
+  const TemporaryFolder folder;
+  const auto pipe = folder.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  const auto link = folder.path() / "link";
+  std::filesystem::create_symlink("/dev/null", link);
+  std::filesystem::create_directory(folder.path() / "folder");
+  for (const auto& place : {pipe, link, folder.path() / "folder"}) {
+    EXPECT_EQ(code_of([&place] { write_file_atomically(place, "x"); }), Code::invalid_argument);
+  }
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder.path()), {}), 3);
+}
+
 TEST(FileTest, WritesWithTheUsualRights) {
   const TemporaryFolder folder;
   const mode_t mask = ::umask(022);

@@ -56,6 +56,10 @@ class DataTest(CommandTest):
     def test_wrong_arguments_are_told(self):
         out = self.path("x.tokens")
         self.fails(2, "--dataset or --config", *self.prepare("--out", out))
+        for text, named in [('{"dataset": "lines", "foo": 1}', "foo: unknown key"), ("{", "not valid JSON"),
+                            ("[]", "wanted an object")]:
+            done = self.fails(1, "bad.json: ", *self.prepare("--config", self.path("bad.json", text), "--out", out))
+            self.assertIn(named, done.stderr)
         self.fails(2, "did you mean 'path'", *self.prepare("--dataset", "jsonl", "--param", "pat=x", "--out", out))
         self.fails(2, "key=value", *self.prepare("--dataset", "jsonl", "--param", "path", "--out", out))
         self.fails(1, "no/such: cannot open",

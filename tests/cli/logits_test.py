@@ -1,6 +1,8 @@
 """okapi logits, against what transformers computed (tests/data/golden)."""
 
 import json
+import os
+import stat
 
 from command import CommandTest, DATA, main, read_safetensors, relative_error
 
@@ -103,12 +105,24 @@ class LogitsTest(CommandTest):
         self.fails(1, "none.txt", "logits", GOLDEN, "--ids", self.path("none.txt"), "--out", out)
         self.fails(1, "2 positions for 3 ids", "logits", GOLDEN, "--ids", good, "--out", out,
                    "--positions", self.path("two.txt", "0 1"))
+        self.fails(1, "nan.txt: positions: ", "logits", GOLDEN, "--ids", good, "--out", out,
+                   "--positions", self.path("nan.txt", "0 nan 2"))
         self.fails(1, "no/folder", "logits", GOLDEN, "--ids", good, "--out", "no/folder/out.safetensors")
         self.fails(2, "--out", "logits", GOLDEN, "--ids", good)
-        self.fails(1, "", "logits", GOLDEN, "--ids", self.path("large.txt", "1 512"), "--out", out)
+        self.fails(1, "large.txt: ", "logits", GOLDEN, "--ids", self.path("large.txt", "1 512"), "--out", out)
+
+    def test_only_a_file_is_replaced(self):
+        # It is written aside and renamed, which would put a file in the place of a device.
+        good, pipe, link = self.path("good.txt", "1 2 3"), self.path("pipe"), self.path("link")
+        os.mkfifo(pipe)
+        os.symlink("/dev/null", link)
+        for place in (pipe, link, self.folder):
+            self.fails(1, place + ": ", "logits", GOLDEN, "--ids", good, "--out", place)
+        self.assertTrue(stat.S_ISFIFO(os.lstat(pipe).st_mode))
+        self.assertTrue(os.path.islink(link))
+        self.assertEqual(sorted(os.listdir(self.folder)), ["good.txt", "link", "pipe"])
 
     def test_a_failed_call_leaves_no_file(self):
-        import os
         out = self.path("out.safetensors")
         self.fails(1, "", "logits", GOLDEN, "--ids", self.path("large.txt", "1 512"), "--out", out)
         self.assertEqual(sorted(os.listdir(self.folder)), ["large.txt"])

@@ -69,6 +69,31 @@ class TrainTest(CommandTest):
         self.fails(1, "broken.yaml:", "train", broken)
         self.fails(1, "no/such.yaml", "train", "no/such.yaml")
 
+    def test_mistakes_are_placed_in_the_file(self):
+        for extra, place in [("rope:\n  train: 3\n", "train.yaml:12: rope.train: "),
+                             ("lora: {targets: [q_proj, x_proj]}\n", "train.yaml:11: lora.targets: "),
+                             ("lora:\n  rank: 0\n  alpha: 1\n", "train.yaml:12: lora.rank: "),
+                             ("nosuch: 1\n", "train.yaml:11: nosuch: ")]:
+            self.fails(1, place, "train", self.config(extra=extra))
+            self.fails(1, place, "train", self.config(extra=extra), "--plan")
+        self.fails(1, "train.yaml: no rope plugin named nosuch", "train", self.config(extra="rope: {train: nosuch}\n"))
+        # A key that is not there stands where what should have it does.
+        without_rate = "steps: 1\noptimizer: {beta1: 0.9}\nbatch: {sequences: 1}\nmodel: " + MODEL
+        self.fails(1, "t.yaml:2: optimizer.learning_rate: ", "train", self.path("t.yaml", without_rate))
+        self.fails(1, "--set: optimizer.beta1: ", "train", self.config(), "--set", "optimizer.beta1=x")
+        self.fails(1, "--set: optimizer.beta1: ", "train", self.config(),
+                   "--set", "optimizer={learning_rate: 1, beta1: x}")
+        for text in ["- 1\n", "hello\n", "3\n"]:
+            self.fails(1, "t.yaml: wanted keys with values", "train", self.path("t.yaml", text))
+
+    def test_aliases_and_tags_do_no_harm(self):
+        shared = self.config(extra="rope: {train: &r 'linear:scale=2', eval: *r}\n")
+        self.assertTrue(self.json_of("train", shared, "--plan", "--json")["fits"])
+        self.fails(1, "train.yaml:11: nested deeper", "train", self.config(extra="rope: &r {train: *r}\n"))
+        doubled = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 30))
+        self.fails(1, "values, counting each alias", "train", self.config(extra=doubled))
+        self.fails(1, "train.yaml:11: the tag ", "train", self.config(extra="seed: !!str 3\n"))
+
 
 if __name__ == "__main__":
     main()

@@ -103,12 +103,32 @@ TEST(CheckpointTest, AnUntiedModelNeedsItsOutputProjection) {
   }
 }
 
-// transformers ties them all the same.
-TEST(CheckpointTest, ATiedModelMayCarryAnOutputProjection) {
+// Software that writes both writes the same.
+TEST(CheckpointTest, ATiedModelMayRepeatItsEmbeddingAsOutputProjection) {
+  const TemporaryFolder folder;
+  write_tiny_model(folder.path(), {.tied_embeddings = true});
+  const auto path = folder.path() / "model.safetensors";
+  const SafetensorsFile file = SafetensorsFile::open(path);
+  std::vector<std::pair<std::string, ConstTensorView>> tensors;
+  for (const std::string& name : file.names()) tensors.emplace_back(name, file.tensor(name));
+  tensors.emplace_back("lm_head.weight", file.tensor("model.embed_tokens.weight"));
+  write_safetensors(path, tensors);
+  EXPECT_TRUE(Checkpoint::open(folder.path()).config().tied_embeddings);
+}
+
+// transformers 5 unties them with a warning, so that its logits are not those of tied embeddings.
+TEST(CheckpointTest, ATiedModelMayNotHaveAnotherOutputProjection) {
   const TemporaryFolder folder;
   write_tiny_model(folder.path(), {.tied_embeddings = false});
   folder.write("config.json", tiny_model_config({.tied_embeddings = true}).dump());
-  EXPECT_TRUE(Checkpoint::open(folder.path()).config().tied_embeddings);
+  try {
+    Checkpoint::open(folder.path());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.field_name(), "lm_head.weight");
+    EXPECT_THAT(error.message(), HasSubstr("tie_word_embeddings"));
+    EXPECT_THAT(error.file(), HasSubstr("model.safetensors"));
+  }
 }
 
 TEST(CheckpointTest, AcceptsTheFrequenciesOldSoftwareStored) {

@@ -208,6 +208,8 @@ TEST(HostileConfigTest, EveryHostileConfigurationIsRefusedByFileAndField) {
       config_case("architecture as text", "architectures", "LlamaForCausalLM", "architectures"),
       config_case("no architecture", "architectures", Json::array(), "architectures"),
       config_case("rope as text", "rope_parameters", "yarn", "rope_parameters"),
+      config_case("rope misspelt", "rope_scalling", {{"type", "linear"}, {"factor", 2.0}},
+                  "rope_scalling"),
       weights(config_case("more layers than the file", "num_hidden_layers", 65536,
                           "model.layers.1.input_layernorm.weight")),
       weights(config_case("a larger vocabulary than the file", "vocab_size", 268435456,

@@ -63,6 +63,34 @@ TEST(ModelTest, KeepsBf16FilesAsTheyAreUnlessAskedOtherwise) {
   EXPECT_THROW(Model::load(engine(), folder.path(), options), Error);
 }
 
+// As a merged adapter leaves them.
+TEST(ModelTest, KeepsMixedFilesWide) {
+  const TemporaryFolder narrow;
+  const TemporaryFolder mixed;
+  write_tiny_model(narrow.path(), {.dtype = DType::bf16});
+  write_tiny_model(mixed.path(), {.dtype = DType::bf16});
+  const Checkpoint checkpoint = Checkpoint::open(narrow.path());
+  const std::string changed = "model.layers.1.self_attn.k_proj.weight";
+  HostTensor wide = converted(checkpoint.tensor(changed), DType::f32);
+  auto* values = static_cast<float*>(wide.view().data);
+  for (int64_t i = 0; i < wide.view().count(); ++i) values[i] *= 1.0F + 0x1p-9F;  // lost in bf16
+  std::vector<std::pair<std::string, ConstTensorView>> tensors;
+  for (const std::string& name : checkpoint.names()) {
+    tensors.emplace_back(name,
+                         name == changed ? std::as_const(wide).view() : checkpoint.tensor(name));
+  }
+  write_safetensors(mixed.path() / "model.safetensors", tensors);
+
+  const auto model = Model::load(engine(), mixed.path());
+  EXPECT_EQ(model->dtype(), DType::f32);
+  ModelOptions options;
+  options.dtype = DType::f32;
+  EXPECT_EQ(logits_of(model), logits_of(Model::load(engine(), mixed.path(), options)));
+  EXPECT_NE(logits_of(model), logits_of(Model::load(engine(), narrow.path(), options)));
+  options.dtype = DType::bf16;
+  EXPECT_EQ(Model::load(engine(), mixed.path(), options)->dtype(), DType::bf16);
+}
+
 TEST(ModelTest, RoundsToBf16WhenAsked) {
   const TemporaryFolder folder;
   write_tiny_model(folder.path(), {});
