@@ -170,6 +170,11 @@ void add_tokens_info(CLI::App& data, int* exit_code) {
 
 void add_data(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("data", "Prepares training data");
+  command->footer(
+      "Examples:\n"
+      "  okapi data prepare --tokenizer models/savanna-5m --dataset text --param path=README.md "
+      "--out readme.tokens\n"
+      "  okapi data info readme.tokens");
   command->require_subcommand(1);
   add_prepare(*command, exit_code);
   add_tokens_info(*command, exit_code);

@@ -113,7 +113,7 @@ void add_delta(CLI::App& app, int* exit_code) {
   CLI::App* command =
       app.add_subcommand("delta", "Makes, checks and applies differences from a base model");
   command->footer(
-      "Example:\n"
+      "Examples:\n"
       "  okapi delta make --base base --tuned tuned --out delta\n"
       "  okapi delta apply --base base --delta delta --out restored");
   command->require_subcommand(1);

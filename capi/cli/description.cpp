@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <fmt/format.h>
+
 #include "capi/cli/report_table.h"
 #include "capi/cli/terminal.h"
 
@@ -9,7 +11,8 @@ namespace okapi::cli {
 
 void print_description(const Json& about) {
   for (const auto& [key, value] : about.items()) {
-    std::string text = cell(value, 6);
+    std::string text =
+        value.is_number_float() ? fmt::format("{:g}", value.get<double>()) : cell(value);
     if (key == "bytes" || key.ends_with("_bytes")) text = format_bytes(value.get<double>());
     if (value.is_object()) text = cell(value.value("path", Json()), 0);
     std::string line = key;

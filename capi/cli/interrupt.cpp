@@ -46,6 +46,16 @@ void clear_interrupt() {
   std::signal(SIGINT, on_signal);
 }
 
+static void set_reads_go_on(bool go_on) {
+  struct sigaction action = {};
+  sigaction(SIGINT, nullptr, &action);
+  action.sa_flags = go_on ? action.sa_flags | SA_RESTART : action.sa_flags & ~SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+}
+
+InterruptibleRead::InterruptibleRead() { set_reads_go_on(false); }
+InterruptibleRead::~InterruptibleRead() { set_reads_go_on(true); }
+
 void set_interrupted_lua(lua_State* L) { g_lua = L; }
 
 }  // namespace okapi::cli

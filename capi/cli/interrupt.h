@@ -15,6 +15,15 @@ bool is_interrupted();
 /// Makes everything usable again, as the repl does after each line.
 void clear_interrupt();
 
+/// While it lives, Ctrl-C makes a read that waits fail instead of going on waiting.
+class InterruptibleRead {
+ public:
+  InterruptibleRead();
+  ~InterruptibleRead();
+  InterruptibleRead(const InterruptibleRead&) = delete;
+  InterruptibleRead& operator=(const InterruptibleRead&) = delete;
+};
+
 /// Has the handler also stop the Lua code that runs in `L` (null: none).
 void set_interrupted_lua(lua_State* L);
 

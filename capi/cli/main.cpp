@@ -72,7 +72,8 @@ int run(int argc, char** argv) {
   app.footer(
       "Examples:\n"
       "  okapi generate models/savanna-5m -p 'Once upon a time' --rope yarn:scale=4\n"
-      "  okapi eval --model models/savanna-5m --task lines --length 1024 --rope yarn\n"
+      "  okapi eval --model models/savanna-5m --task lines --param style=compact --length 1024 "
+      "--rope yarn\n"
       "  okapi run scripts/experiments/rope_retrieval.lua\n"
       "\n"
       "Every subcommand has its own --help.\n"

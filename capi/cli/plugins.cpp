@@ -1,5 +1,6 @@
 // okapi plugins: what was found, what a file says of itself, whether it keeps its contract.
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include <fmt/format.h>
@@ -11,8 +12,34 @@
 
 namespace okapi::cli {
 
+// Columns of words, each as wide as its widest cell.
+static std::string word_table(const std::vector<std::array<std::string, 4>>& rows,
+                              const std::string& indent) {
+  std::array<size_t, 4> widths = {};
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text;
+  for (const auto& row : rows) {
+    std::string line = indent;
+    for (size_t i = 0; i < row.size(); ++i) line += fmt::format("{:<{}}  ", row[i], widths[i]);
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += (text.empty() ? "" : "\n") + line;
+  }
+  return text;
+}
+
+// The words themselves where only some are allowed: "pairs|rotations", else "number".
+static std::string type_text(const Json& parameter) {
+  std::string words;
+  for (const Json& choice : parameter.value("choices", Json::array())) {
+    words += (words.empty() ? "" : "|") + choice.get<std::string>();
+  }
+  return words.empty() ? parameter.value("type", "") : words;
+}
+
 std::string parameters_text(const Json& parameters, const std::string& indent) {
-  std::vector<std::vector<std::string>> rows;
+  std::vector<std::array<std::string, 4>> rows;
   for (const Json& parameter : parameters) {
     std::string preset = "-";
     if (parameter.contains("from_model")) {
@@ -22,13 +49,10 @@ std::string parameters_text(const Json& parameters, const std::string& indent) {
     } else if (parameter.value("required", false)) {
       preset = "required";
     }
-    std::string line =
-        fmt::format("{}{:<18} {:<8} {:<28} {}", indent, parameter.value("name", ""),
-                    parameter.value("type", ""), preset, parameter.value("help", ""));
-    line.erase(line.find_last_not_of(' ') + 1);
-    rows.push_back({line});
+    rows.push_back(
+        {parameter.value("name", ""), type_text(parameter), preset, parameter.value("help", "")});
   }
-  return format_table(rows);
+  return word_table(rows, indent);
 }
 
 int list_plugins(const okapi_runtime* runtime, const std::string& kind, bool is_json) {
@@ -44,14 +68,13 @@ int list_plugins(const okapi_runtime* runtime, const std::string& kind, bool is_
     print_json(found);
     return kExitOk;
   }
-  std::vector<std::vector<std::string>> rows;
+  std::vector<std::array<std::string, 4>> rows;
   for (const Json& plugin : found.at("plugins")) {
-    rows.push_back(
-        {fmt::format("{:<8} {:<16} {:<8} {}", plugin.value("kind", ""), plugin.value("name", ""),
-                     plugin.value("version", ""), plugin.value("summary", ""))});
+    rows.push_back({plugin.value("kind", ""), plugin.value("name", ""), plugin.value("version", ""),
+                    plugin.value("summary", "")});
   }
   std::sort(rows.begin(), rows.end());
-  if (!rows.empty()) print_line(format_table(rows));
+  if (!rows.empty()) print_line(word_table(rows, ""));
   for (const Json& refused : found.at("refused")) {
     print_line(
         fmt::format("refused  {}: {}", refused.value("file", ""), refused.value("reason", "")));

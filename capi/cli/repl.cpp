@@ -14,12 +14,23 @@ namespace okapi::cli {
 
 namespace {
 
-bool read_line(bool is_terminal, const char* prompt, std::string& line) {
-  if (is_terminal) {
-    std::fputs(prompt, stdout);
-    std::fflush(stdout);
+enum class Read { line, dropped, end };
+
+// A Ctrl-C at the prompt drops the line that was begun and touches nothing that comes after.
+Read read_line(bool is_terminal, const char* prompt, std::string& line) {
+  if (!is_terminal) return std::getline(std::cin, line) ? Read::line : Read::end;
+  std::fputs(prompt, stdout);
+  std::fflush(stdout);
+  const InterruptibleRead interruptible;
+  std::getline(std::cin, line);
+  const bool is_dropped = is_interrupted();
+  if (is_dropped) {
+    clear_interrupt();
+    std::clearerr(stdin);  // the read failed, which is not the end
+    std::cin.clear();
+    std::fputc('\n', stdout);
   }
-  return static_cast<bool>(std::getline(std::cin, line));
+  return is_dropped ? Read::dropped : std::cin ? Read::line : Read::end;
 }
 
 enum class Loaded { complete, incomplete, wrong };
@@ -51,7 +62,11 @@ int run_chunk(LuaHost& lua, const std::string& first_line, bool is_terminal) {
   lua_State* L = lua.state();
   std::string chunk = first_line;
   Loaded loaded = load_chunk(L, chunk);
-  for (std::string more; loaded == Loaded::incomplete && read_line(is_terminal, ">> ", more);) {
+  std::string more;
+  while (loaded == Loaded::incomplete) {
+    const Read read = read_line(is_terminal, ">> ", more);
+    if (read == Read::dropped) return kExitOk;
+    if (read == Read::end) break;
     lua_settop(L, 0);
     chunk += "\n" + more;
     loaded = load_chunk(L, chunk);
@@ -77,7 +92,9 @@ int run_repl(const RuntimeArguments& runtime) {
                 okapi_version_string(), LUA_RELEASE);
   }
   int exit_code = kExitOk;
-  for (std::string line; read_line(is_terminal, "> ", line);) {
+  std::string line;
+  for (Read read; (read = read_line(is_terminal, "> ", line)) != Read::end;) {
+    if (read == Read::dropped) continue;
     lua_settop(L, 0);
     const int code = run_chunk(lua, line, is_terminal);
     std::fflush(stdout);
@@ -99,9 +116,12 @@ void add_repl(CLI::App& app, int* exit_code) {
   command->footer(
       "Reads Lua from standard input and prints what each line is worth; the module is the global "
       "`okapi`.\n"
-      "Piped, it prints no prompts, and exits with 1 if a line failed.\n"
+      "Piped, it prints no prompts, and exits with 1 if a line failed. At a terminal, Ctrl-C stops "
+      "the call\n"
+      "that runs and Ctrl-D ends; rlwrap adds a history and line editing.\n"
       "\n"
-      "Example:\n"
+      "Examples:\n"
+      "  rlwrap okapi repl\n"
       "  echo 'okapi.version()' | okapi repl");
   auto runtime = std::make_shared<RuntimeArguments>();
   runtime->add_to(*command);

@@ -19,13 +19,23 @@ static int run_script(const RuntimeArguments& runtime, const std::string& script
   return lua.call(static_cast<int>(arguments.size()), 0);
 }
 
+// CLI11 does not know SCRIPT and ARGUMENTS, which are all that remains after our own options.
+class RunFormatter : public CLI::Formatter {
+ public:
+  std::string make_usage(const CLI::App* command, std::string name) const override {
+    std::string usage = CLI::Formatter::make_usage(command, std::move(name));
+    usage.erase(usage.find_last_not_of('\n') + 1);
+    return usage + " SCRIPT [ARGUMENTS...]\n";
+  }
+};
+
 void add_run(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("run", "Runs a Lua script");
+  command->formatter(std::make_shared<RunFormatter>());
   command->footer(
-      "okapi run [OPTIONS] SCRIPT [ARGUMENTS...]\n"
-      "  SCRIPT       a Lua 5.4 script, or - for standard input; `require \"okapi\"` gives the "
+      "SCRIPT       a Lua 5.4 script, or - for standard input; `require \"okapi\"` gives the "
       "module\n"
-      "  ARGUMENTS    the script's own, in its table `arg`; options of okapi stand before SCRIPT\n"
+      "ARGUMENTS    the script's own, in its table `arg`; options of okapi stand before SCRIPT\n"
       "\n"
       "Ctrl-C stops the call that runs; finished samples are kept, and the exit code is 130.\n"
       "\n"

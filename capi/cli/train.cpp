@@ -168,7 +168,17 @@ int train(const TrainArguments& arguments) {
 void add_train(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("train", "Trains a model or an adapter");
   command->footer(
-      "CONFIG is YAML (or JSON); runtime/training/trainer_config.h has its keys. Ctrl-C saves.\n"
+      "CONFIG is YAML (or JSON); runtime/training/trainer_config.h has its keys. Ctrl-C saves\n"
+      "where there is a checkpoint folder. A whole one, extend.yaml:\n"
+      "\n"
+      "  model: models/savanna-5m\n"
+      "  steps: 150\n"
+      "  rope: {train: 'linear:scale=2'}\n"
+      "  optimizer: {learning_rate: 5e-4}\n"
+      "  batch: {tokens: 4096}\n"
+      "  data: {dataset: lines, params: {training: true, style: compact, length: 1024}, length: "
+      "1024}\n"
+      "  checkpoint: {folder: results/extend, every: 25}\n"
       "\n"
       "Examples:\n"
       "  okapi train extend.yaml --plan\n"

@@ -171,6 +171,43 @@ void read_steps_or_epochs(JsonFields& fields, TrainerConfig& config) {
   }
 }
 
+RopeTrainingConfig read_rope(JsonFields& fields) {
+  RopeTrainingConfig rope;
+  rope.train = fields.text_or("train", "");
+  rope.eval = fields.text_or("eval", "");
+  rope.length = fields.integer_or("length", 0, kMostOfAConfig, 0);
+  read_list(fields, "schedule",
+            [&](JsonFields& entry) { rope.schedule.push_back(read_rope_schedule(entry)); });
+  return rope;
+}
+
+ScheduleConfig read_schedule(JsonFields& fields) {
+  ScheduleConfig schedule;
+  const std::string kind = word(fields, "kind", {"constant", "linear", "cosine"}, "constant");
+  schedule.kind = kind == "linear"   ? ScheduleKind::linear
+                  : kind == "cosine" ? ScheduleKind::cosine
+                                     : ScheduleKind::constant;
+  schedule.warmup = fields.integer_or("warmup", 0, kMostOfAConfig, 0);
+  schedule.floor = fields.number_or("floor", 0, 1, 0);
+  return schedule;
+}
+
+EvaluationConfig read_evaluation(JsonFields& fields) {
+  EvaluationConfig evaluation;
+  evaluation.every = fields.integer_or("every", 0, kMostOfAConfig, 0);
+  evaluation.windows = fields.integer_or("windows", 0, kMostOfAConfig, 0);
+  evaluation.bucket = fields.integer_or("bucket", 1, kMostOfAConfig, evaluation.bucket);
+  if (const Json* data = fields.value("data")) evaluation.data = *data;
+  return evaluation;
+}
+
+DivergenceConfig read_divergence(JsonFields& fields) {
+  DivergenceConfig divergence;
+  divergence.nats = fields.number_or("nats", 0, kMostNumber, divergence.nats);
+  divergence.steps = fields.integer_or("steps", 1, 1 << 20, divergence.steps);
+  return divergence;
+}
+
 void read_checkpoint(JsonFields& fields, CheckpointConfig& checkpoint) {
   checkpoint.folder = fields.text_or("folder", "");
   checkpoint.every = fields.integer_or("every", 0, kMostOfAConfig, 0);
@@ -216,15 +253,8 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
       static_cast<uint64_t>(fields.integer_or("seed", 0, std::numeric_limits<int64_t>::max(), 0));
   read_steps_or_epochs(fields, config);
 
-  read_object(fields, "rope", [&](JsonFields& rope) {
-    config.rope.train = rope.text_or("train", "");
-    config.rope.eval = rope.text_or("eval", "");
-    config.rope.length = rope.integer_or("length", 0, kMostOfAConfig, 0);
-    read_list(rope, "schedule", [&](JsonFields& entry) {
-      config.rope.schedule.push_back(read_rope_schedule(entry));
-    });
-  });
-  read_object(fields, "lora", [&](JsonFields& lora) { config.lora = read_lora(lora); });
+  read_object(fields, "rope", [&](JsonFields& inner) { config.rope = read_rope(inner); });
+  read_object(fields, "lora", [&](JsonFields& inner) { config.lora = read_lora(inner); });
   read_object(fields, "parameters", [&](JsonFields& parameters) {
     config.trained = one_or_more(parameters, "train");
     read_list(parameters, "groups", [&](JsonFields& entry) {
@@ -249,14 +279,8 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
   adamw.clip = optimizer.number_or("clip", 0, kMostNumber, adamw.clip);
   finish(optimizer);
 
-  read_object(fields, "schedule", [&](JsonFields& schedule) {
-    const std::string kind = word(schedule, "kind", {"constant", "linear", "cosine"}, "constant");
-    config.schedule.kind = kind == "linear"   ? ScheduleKind::linear
-                           : kind == "cosine" ? ScheduleKind::cosine
-                                              : ScheduleKind::constant;
-    config.schedule.warmup = schedule.integer_or("warmup", 0, kMostOfAConfig, 0);
-    config.schedule.floor = schedule.number_or("floor", 0, 1, 0);
-  });
+  read_object(fields, "schedule",
+              [&](JsonFields& inner) { config.schedule = read_schedule(inner); });
   JsonFields batch = fields.object("batch");
   read_batch(batch, config.batch);
   finish(batch);
@@ -274,18 +298,11 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
   if (layout == "interleaved") config.pair_layout = PairLayout::interleaved;
 
   read_object(fields, "checkpoint",
-              [&](JsonFields& checkpoint) { read_checkpoint(checkpoint, config.checkpoint); });
-  read_object(fields, "evaluation", [&](JsonFields& evaluation) {
-    config.evaluation.every = evaluation.integer_or("every", 0, kMostOfAConfig, 0);
-    config.evaluation.windows = evaluation.integer_or("windows", 0, kMostOfAConfig, 0);
-    config.evaluation.bucket =
-        evaluation.integer_or("bucket", 1, kMostOfAConfig, config.evaluation.bucket);
-    if (const Json* data = evaluation.value("data")) config.evaluation.data = *data;
-  });
-  read_object(fields, "divergence", [&](JsonFields& divergence) {
-    config.divergence.nats = divergence.number_or("nats", 0, kMostNumber, config.divergence.nats);
-    config.divergence.steps = divergence.integer_or("steps", 1, 1 << 20, config.divergence.steps);
-  });
+              [&](JsonFields& inner) { read_checkpoint(inner, config.checkpoint); });
+  read_object(fields, "evaluation",
+              [&](JsonFields& inner) { config.evaluation = read_evaluation(inner); });
+  read_object(fields, "divergence",
+              [&](JsonFields& inner) { config.divergence = read_divergence(inner); });
   config.results = fields.text_or("results", "");
   finish(fields);
   return config;

@@ -54,8 +54,7 @@
 //                                     gradients in the order in which they are ready, where that is
 //                                     faster
 //   base_dtype  "auto"                of weights that are not trained: f32, bf16; auto: as the
-//   file,
-//                                     but bf16 if that is computed in
+//                                     file, but bf16 if that is computed in
 //   pair_layout "half_split"          how rotary pairs lie in the rows of q and k: half_split or
 //               interleaved; files keep what they have
 //   checkpoint  {"folder": "", "every": 0, "keep": 2, "keep_best": true, "dtype": "f32"}

@@ -1,8 +1,10 @@
 """okapi run and okapi repl."""
 
 import os
+import pty
 import signal
 import subprocess
+from pathlib import Path
 
 from command import CommandTest, MODEL, OKAPI, main, run
 
@@ -103,6 +105,42 @@ class ReplTest(CommandTest):
 
     def test_the_module_is_at_hand(self):
         self.assertEqual(self.succeeds("repl", stdin="type(okapi.model)\n"), "function\n")
+
+    def test_ctrl_c_at_the_prompt_drops_the_line_and_nothing_that_follows(self):
+        keyboard, terminal = pty.openpty()
+        with subprocess.Popen([OKAPI, "repl"], stdin=terminal, stdout=subprocess.PIPE, bufsize=0) as process:
+            def shown(prompt):
+                """What is printed before the prompt; then waits until the repl does."""
+                text = b""
+                while not text.endswith(prompt):
+                    text += process.stdout.read(1) or self.fail(f"it ended after {text}")
+                while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+                    pass
+                return text[:-len(prompt)]
+
+            def typed(line, prompt=b"\n> "):
+                os.write(keyboard, line.encode() + b"\n")
+                return shown(prompt)
+
+            def interrupted():
+                process.send_signal(signal.SIGINT)
+                return shown(b"\n> ")
+
+            try:
+                shown(b"> ")
+                typed(f"model = okapi.model('{MODEL}'); print 'loaded'")
+                interrupted()
+                interrupted()
+                typed("if true then", prompt=b">> ")
+                self.assertEqual(interrupted(), b"")
+                self.assertEqual(typed("#model:tokenizer():encode('The', {bos = false}) > 0"), b"true")
+                self.assertEqual(typed("model:session():generate('The', {max_tokens = 2}) ~= nil"), b"true")
+                os.write(keyboard, b"\x04")
+                self.assertEqual(process.wait(timeout=60), 0)
+            finally:
+                process.kill()
+                os.close(keyboard)
+                os.close(terminal)
 
     def test_an_error_does_not_end_it_but_shows_in_the_exit_code(self):
         done = self.fails(1, "oh no", "repl", stdin="error('oh no')\n1 + 1\n")

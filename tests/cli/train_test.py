@@ -2,6 +2,7 @@
 
 import json
 import os
+import textwrap
 
 from command import CommandTest, MODEL, main
 
@@ -38,6 +39,12 @@ class TrainTest(CommandTest):
         self.assertTrue(plan["fits"])
         self.assertFalse(os.path.exists(self.path("run")))
         self.assertNotEqual(self.succeeds("train", self.config(), "--plan"), "")
+
+    def test_the_configuration_in_the_help_is_one(self):
+        text = self.succeeds("train", "--help").partition("extend.yaml:\n\n")[2].partition("\n\n")[0]
+        config = self.path("extend.yaml", textwrap.dedent(text).replace("models/savanna-5m", MODEL))
+        plan = self.json_of("train", config, "--plan", "--json")
+        self.assertEqual(plan["n_steps"], 150)
 
     def test_values_are_set_over_the_file(self):
         plan = self.json_of("train", self.config(), "--plan", "--json", "--set", "steps=7",

@@ -17,7 +17,7 @@ case "$way" in
   pkg-config)
     export PKG_CONFIG_PATH=$libdir/pkgconfig
     pkg-config --exists --print-errors okapi
-    read -ra flags <<<"$(pkg-config --cflags --libs okapi)"
+    mapfile -t flags < <(pkg-config --cflags --libs okapi | xargs printf '%s\n')  # blanks in paths are quoted
     "$compiler" -std=c99 "$source/consumer.c" -o "$work/consumer" "${flags[@]}"
     ;;
 esac

@@ -32,7 +32,7 @@ while read -r file; do
     esac
   done
 done < <(find . -type f \( -name '*.so*' -o -path './bin/*' \))
-if grep -rIl -e "$build" -e "$source" . ; then
+if grep -rIlF -e "$build" -e "$source" . ; then
   fail "the files above name the build or the source tree"
 fi
 echo "installed $(find . -type f | wc -l) files in $(du -sh . | cut -f1)"
