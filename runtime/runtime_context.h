@@ -20,9 +20,9 @@ namespace okapi {
 class PluginHost;
 
 struct RuntimeOptions {
-  int n_threads = 0;     ///< most threads one call uses; 0: one per core
-  std::string backend;   ///< "": the first of the build's list that opens
-  int device_index = 0;  ///< which of several devices of the backend
+  int n_threads = 0;              ///< most threads one call uses; 0: one per core
+  std::string backend;            ///< "": the first of the build's list that opens
+  int device_index = 0;           ///< which of several devices of the backend
   void* device_stream = nullptr;  ///< of the caller, see BackendOptions
   std::vector<std::filesystem::path> plugin_paths;  ///< searched before OKAPI_PLUGIN_PATH
   /// Holds backends/, plugins/ and tokenizers/; "": beside this code.
