@@ -111,10 +111,13 @@ int evaluate(const EvalArguments& arguments) {
   try {
     return evaluate_task(arguments);
   } catch (const Failure& failure) {
-    // Prompts are read one by one while others are answered, as the argument that they were given
-    // as.
-    if (!failure.field().starts_with("prompts_json")) throw;
-    throw placed(failure, arguments.prompts_file);
+    // Prompts are read one by one while others are answered; messages call them by the argument
+    // that they were given as.
+    const auto is_about_prompts = [](const std::string& text) {
+      return text.starts_with("prompts_json");
+    };
+    if (!is_about_prompts(failure.file()) && !is_about_prompts(failure.field())) throw;
+    throw Failure(failure.code(), arguments.prompts_file + ": " + failure.message());
   }
 }
 

@@ -77,13 +77,11 @@ PreparedItem BoundTask::item(int64_t index) const {
   try {
     return prepare_item(index, task_->item(index), *tokenizer_);
   } catch (const Error& error) {
-    if (prompts_source_.empty()) throw;
-    std::string place = prompts_source_ + "[" + std::to_string(index) + "]";
-    if (!error.field_name().empty()) place += "." + error.field_name();
-    throw Error(error.code(), place + ": " + error.message())
+    if (prompts_source_.empty() || !error.file().empty()) throw;
+    throw Error(error.code(), error.message())
         .in(error.component())
-        .field(place)
-        .at(error.file(), error.offset());
+        .field(error.field_name())
+        .at(prompts_source_ + "[" + std::to_string(index) + "]");
   }
 }
 

@@ -130,7 +130,8 @@ class EvalTest(CommandTest):
         for field, value in [("expected", "x"), ("expected", -1), ("expected", 0.5), ("expected", None), ("prompt", 7),
                              ("style", "x")]:
             prompts = self.path("wrong.json", json.dumps([good, good | {field: value}]))
-            self.fails(1, f"{prompts}: prompts_json[1].{field}: ", *GIVEN, prompts)
+            done = self.fails(1, prompts + ": prompts_json[1]: ", *GIVEN, prompts)
+            self.assertIn(field + ": ", done.stderr)
         self.fails(1, "empty.json: prompts_json: wanted at least one prompt",
                    *GIVEN, self.path("empty.json", "[]"))
         self.fails(1, "cut.json: prompts_json is not JSON", *GIVEN, self.path("cut.json", "[{"))
