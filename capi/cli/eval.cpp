@@ -68,7 +68,7 @@ bool run_to_end(okapi_evaluation* evaluation) {
   }
 }
 
-int evaluate(const EvalArguments& arguments) {
+int evaluate_task(const EvalArguments& arguments) {
   const auto runtime = arguments.runtime.open();
   const auto model = arguments.model.open(runtime.get());
   const auto rope = arguments.rope.open(model.get());
@@ -105,6 +105,20 @@ int evaluate(const EvalArguments& arguments) {
                  .c_str(),
              stderr);
   return kExitInterrupted;
+}
+
+int evaluate(const EvalArguments& arguments) {
+  try {
+    return evaluate_task(arguments);
+  } catch (const Failure& failure) {
+    // Prompts are read one by one while others are answered; messages call them by the argument
+    // that they were given as.
+    const auto is_about_prompts = [](const std::string& text) {
+      return text.starts_with("prompts_json");
+    };
+    if (!is_about_prompts(failure.file()) && !is_about_prompts(failure.field())) throw;
+    throw Failure(failure.code(), arguments.prompts_file + ": " + failure.message());
+  }
 }
 
 }  // namespace

@@ -44,7 +44,10 @@ okapi_status okapi_model_get_tokenizer(const okapi_model* model, okapi_tokenizer
     require_out(tokenizer, "tokenizer");
     const okapi::Model& found = *require(model, "model")->model;
     if (found.tokenizer() == nullptr) {
-      throw okapi::Error(okapi::Code::not_found, "the model has no tokenizer").in("model");
+      throw okapi::Error(okapi::Code::not_found, "the model has no tokenizer.model")
+          .in("model")
+          .field("tokenizer.model")
+          .at(found.path());
     }
     *tokenizer = new okapi_tokenizer(found.context(), found.tokenizer());
   });

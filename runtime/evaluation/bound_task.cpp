@@ -58,7 +58,13 @@ std::shared_ptr<const BoundTask> BoundTask::open_prompts(
     const PluginHost& host, std::string_view name, const Json& parameters, const Json& prompts,
     const std::string& source, std::shared_ptr<const Tokenizer> tokenizer) {
   require_tokenizer(tokenizer);
+  if (prompts.is_array() && prompts.empty()) {
+    throw Error(Code::invalid_argument, source + ": wanted at least one prompt, found none")
+        .in("evaluation")
+        .field(source);
+  }
   std::shared_ptr<BoundTask> bound(new BoundTask);
+  bound->prompts_source_ = source;
   bound->task_ = host.task(name)->open(parameters, /*seed=*/0, tokenizer_functions(tokenizer),
                                        records_from_json(prompts, source));
   bound->tokenizer_ = std::move(tokenizer);
@@ -68,7 +74,15 @@ std::shared_ptr<const BoundTask> BoundTask::open_prompts(
 }
 
 PreparedItem BoundTask::item(int64_t index) const {
-  return prepare_item(index, task_->item(index), *tokenizer_);
+  try {
+    return prepare_item(index, task_->item(index), *tokenizer_);
+  } catch (const Error& error) {
+    if (prompts_source_.empty() || !error.file().empty()) throw;
+    throw Error(error.code(), error.message())
+        .in(error.component())
+        .field(error.field_name())
+        .at(prompts_source_ + "[" + std::to_string(index) + "]");
+  }
 }
 
 Json BoundTask::item_json(int64_t index) const {

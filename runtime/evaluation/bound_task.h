@@ -66,6 +66,7 @@ class BoundTask {
 
   std::shared_ptr<const Tokenizer> tokenizer_;
   std::shared_ptr<const Dataset> dataset_;  ///< null: none, or given prompts
+  std::string prompts_source_;              ///< what messages call given prompts
   std::string prompts_sha256_;              ///< of given prompts; "": none
   std::shared_ptr<const Task> task_;
 };

@@ -15,6 +15,7 @@ N_PER_LENGTH = 6  # of each length; all of them are in tests/golden
 LONGEST = 768
 
 MADE = ["eval", "--model", MODEL, "--task", "lines", "--param", "style=compact"]
+GIVEN = ["eval", "--model", MODEL, "--task", "lines", "--prompts"]
 
 
 def read_golden(name):
@@ -118,9 +119,22 @@ class EvalTest(CommandTest):
         self.fails(1, "none.json", *MADE, "--prompts", self.path("none.json"))
         self.fails(1, "", *MADE, "--prompts", self.path("bad.json", "[{]"))
         self.fails(1, "nosuch", *MADE, "--length", "128", "--rope", "nosuch")
+        self.fails(1, "tiny-gqa: the model has no tokenizer.model",
+                   "eval", "--model", DATA + "/golden/tiny-gqa", "--task", "lines")
         self.fails(1, "none.db", "results", "show", self.path("none.db"))
         self.fails(1, "bad.db", "results", "show", self.path("bad.db", "no database"))
         self.fails(2, "--csv", "results", "export", self.path("none.db"))
+
+    def test_a_wrong_prompt_is_named_by_file_and_number(self):
+        good = {"prompt": "What is the REGISTER_CONTENT in line a-b? <", "expected": 3}
+        for field, value in [("expected", "x"), ("expected", -1), ("expected", 0.5), ("expected", None), ("prompt", 7),
+                             ("style", "x")]:
+            prompts = self.path("wrong.json", json.dumps([good, good | {field: value}]))
+            done = self.fails(1, prompts + ": prompts_json[1]: ", *GIVEN, prompts)
+            self.assertIn(field + ": ", done.stderr)
+        self.fails(1, "empty.json: prompts_json: wanted at least one prompt",
+                   *GIVEN, self.path("empty.json", "[]"))
+        self.fails(1, "cut.json: prompts_json is not JSON", *GIVEN, self.path("cut.json", "[{"))
 
 
 if __name__ == "__main__":
