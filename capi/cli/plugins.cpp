@@ -33,7 +33,8 @@ static std::string word_table(const std::vector<std::array<std::string, 4>>& row
 static std::string type_text(const Json& parameter) {
   std::string words;
   for (const Json& choice : parameter.value("choices", Json::array())) {
-    words += (words.empty() ? "" : "|") + choice.get<std::string>();
+    if (!words.empty()) words += '|';
+    words += choice.get<std::string>();
   }
   return words.empty() ? parameter.value("type", "") : words;
 }
