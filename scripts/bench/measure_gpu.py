@@ -158,8 +158,8 @@ def rows_of(shape, report, other):
 
 
 def training_rows(arguments, shapes):
-    """Each shape with sums in a fixed order, which is the default, and in any; torch runs beside the first."""
-    rows = []
+    """Each shape with sums in a fixed order, which is the default, and in any; torch runs beside the first. A row at a
+    time, as they come."""
     for shape in shapes:
         theirs = None
         for deterministic in (True, False):
@@ -171,10 +171,8 @@ def training_rows(arguments, shapes):
             speed, peak = row["tokens_per_s"]["okapi"], row["peak_bytes"]["okapi"] / 2**30
             beside = (f"{theirs[0]:,.0f} | {speed / theirs[0]:.2f} | {peak:.1f} | {theirs[1] / 2**30:.1f}" if theirs
                       else f"- | - | {peak:.1f} | -")
-            rows.append(f"| {shape} | {row['tokens']} | {'fixed' if deterministic else 'any'} | {speed:,.0f} | "
-                        f"{row['ceiling']['okapi'] * 100:.0f} % | {beside} |")
-            print(rows[-1], file=sys.stderr, flush=True)
-    return rows
+            yield (f"| {shape} | {row['tokens']} | {'fixed' if deterministic else 'any'} | {speed:,.0f} | "
+                   f"{row['ceiling']['okapi'] * 100:.0f} % | {beside} |")
 
 
 TRAINING = """
@@ -189,6 +187,49 @@ driver, and the most that torch's tensors held. "Order": whether gradients are s
 """
 
 
+class Report:
+    """The tables, written anew whenever there is more of them, so that a run that is cut short loses nothing."""
+
+    def __init__(self, path):
+        self.path = path
+        self.about = None
+        self.versions = "transformers not installed"
+        self.ceilings = []
+        self.rows = []
+        self.rest = ""
+
+    def add_shape(self, shape, about, other):
+        self.about = about
+        if other:
+            self.versions = other["versions"]
+        found = about["results"][0]["ceilings"]
+        self.ceilings.append(f"{found['matmul_flops_per_s'] * 1e-12:.0f} TFLOP/s and "
+                             f"{found['bandwidth_bytes_per_s'] * 1e-12:.2f} TB/s ({shape})")
+        self.rows += rows_of(shape, about, other)
+        self.write()
+
+    def add(self, text):
+        self.rest += text
+        self.write()
+
+    def text(self):
+        runtime = self.about["runtime"]
+        return f"""# Measured
+
+{datetime.date.today().isoformat()}, {runtime['device']}; okapi {self.about['okapi']}; {self.versions}.
+bf16, random weights, tokens per second. Prefill is set against a bf16 product of 8192 x 8192 x 8192, decode (weights
+and cached keys and values read once per step) against the rate at which memory is read; both measured in the same
+run: {'; '.join(self.ceilings)}. Written by `scripts/gpu-check`.
+
+| shape | what | okapi | of the ceiling | transformers | ratio |
+|---|---|---|---|---|---|
+""" + "\n".join(self.rows) + "\n" + self.rest
+
+    def write(self):
+        with open(self.path, "w", encoding="utf-8") as file:
+            file.write(self.text())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--okapi", default="build/cuda/bin/okapi")
@@ -201,42 +242,21 @@ def main():
     parser.add_argument("--without-training", action="store_true")
     arguments = parser.parse_args()
     shapes = list(SHAPES)[:1] if arguments.quick else arguments.shapes
-    job = ""
-    rows = []
-    ceilings = []
-    about = {}
-    versions = "transformers not installed"
+    report = Report(arguments.out)
     for shape in shapes:
         print(f"measure_gpu: {shape}", file=sys.stderr, flush=True)
         with_job = shape == JOB["shape"] and not arguments.without_job
         about = okapi_figures(arguments.okapi, shape, arguments.rounds, with_job)
         other = None if arguments.without_transformers else transformers_figures(shape, arguments.rounds, with_job)
+        report.add_shape(shape, about, other)
         if with_job:
-            job = job_text(about["results"][0]["job"], other and other.get("job"))
-        if other:
-            versions = other["versions"]
-        found = about["results"][0]["ceilings"]
-        ceilings.append(f"{found['matmul_flops_per_s'] * 1e-12:.0f} TFLOP/s and "
-                        f"{found['bandwidth_bytes_per_s'] * 1e-12:.2f} TB/s ({shape})")
-        rows += rows_of(shape, about, other)
-
-    runtime = about["runtime"]
-    text = f"""# Measured
-
-{datetime.date.today().isoformat()}, {runtime['device']}; okapi {about['okapi']}; {versions}.
-bf16, random weights, tokens per second. Prefill is set against a bf16 product of 8192 x 8192 x 8192, decode (weights
-and cached keys and values read once per step) against the rate at which memory is read; both measured in the same
-run: {'; '.join(ceilings)}. Written by `scripts/gpu-check`.
-
-| shape | what | okapi | of the ceiling | transformers | ratio |
-|---|---|---|---|---|---|
-""" + "\n".join(rows) + "\n" + job
+            report.add(job_text(about["results"][0]["job"], other and other.get("job")))
     if not arguments.without_training:
+        report.add(TRAINING)
         trained = ["savanna-5m"] if arguments.quick else list(compare_training.SHAPES["cuda"])
-        text += TRAINING + "\n".join(training_rows(arguments, trained)) + "\n"
-    with open(arguments.out, "w", encoding="utf-8") as file:
-        file.write(text)
-    print(text)
+        for row in training_rows(arguments, trained):
+            report.add(row + "\n")
+    print(report.text())
 
 
 if __name__ == "__main__":

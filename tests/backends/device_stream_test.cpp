@@ -26,7 +26,8 @@ class DeviceStreamTest : public ::testing::Test {
   void TearDown() override {
     stream_.reset();
     backend_.reset();
-    if (caller_ != nullptr) EXPECT_EQ(cudaStreamDestroy(caller_), cudaSuccess);
+    if (caller_ == nullptr) return;
+    EXPECT_EQ(cudaStreamDestroy(caller_), cudaSuccess);
   }
 
   /// The largest of `n` numbers, the one at `at`, found as often as in a pass that becomes a graph.
@@ -34,8 +35,8 @@ class DeviceStreamTest : public ::testing::Test {
     constexpr size_t kTimes = 12;
     std::vector<float> x(static_cast<size_t>(n), 0.0F);
     x[static_cast<size_t>(at)] = 1.0F;
-    const Tensor input(backend_, DType::f32, {1, n});
-    const Tensor ids(backend_, DType::i32, {1});
+    Tensor input(backend_, DType::f32, {1, n});
+    Tensor ids(backend_, DType::i32, {1});
     std::vector<int32_t> found(kTimes, -1);
     stream_->upload(input.view().data, x.data(), x.size() * sizeof(float));
     for (size_t i = 0; i < kTimes; ++i) stream_->argmax(input.view(), ids.view());
