@@ -19,8 +19,7 @@ class DeviceStreamTest : public ::testing::Test {
     BackendOptions options;
     options.device_stream = caller_;
     const Logger quiet([](const LogRecord&) {}, LogLevel::error);
-    backend_ =
-        open_backend("cuda", options, {std::string(OKAPI_BUILD_LIB) + "/okapi/backends"}, quiet);
+    backend_ = open_backend("cuda", options, {OKAPI_BUILD_LIB "/okapi/backends"}, quiet);
     stream_ = backend_->create_stream();
   }
   void TearDown() override {
