@@ -2,9 +2,10 @@
 //
 //   few rows           own kernel, bound by reading the weight once
 //   f32, many rows     the library, on the weight's rows or on its packed copy
-//   bf16, many rows    blocks of the weight widened to f32, then the library. Its own bf16 product
-//   is
-//                      five times slower than f32 on processors without bf16 instructions.
+//   bf16, many rows    own kernel, on blocks of the weight widened to f32
+//
+// The library's bf16 product is not used: it would round the inputs to bf16 too. Its f32 product on
+// widened rows lays them out anew in each call, which widening can do on the way.
 #include "backends/cpu/checks.h"
 #include "backends/cpu/product.h"
 #include "backends/cpu/threads.h"
@@ -45,6 +46,41 @@ void multiply_packed(const Shared& shared, Scratch& scratch, const float* x, int
   }
 }
 
+/// Rows [begin, end) of a bf16 weight, at most rows_per_block(), by panels.
+void multiply_panels(const Shared& shared, Scratch& scratch, const float* x, int64_t ldx, int64_t m,
+                     const CpuWeight& weight, int64_t begin, int64_t end, float* out, int64_t ldo) {
+  const int64_t k = weight.columns;
+  // Input rows that stay in a core's second cache while panels pass by; a multiple of every
+  // register tile.
+  const int64_t input_rows = k < 2048 ? 96 : 48;
+  const int64_t width = shared.kernels.panel_columns;
+  const int64_t n_panels = (end - begin) / width;
+  const int64_t n_blocks = (m + input_rows - 1) / input_rows;
+  auto* const panels =
+      scratch.get<float>(ScratchUse::weight_block, static_cast<size_t>(n_panels * width * k));
+  parallel_ranges(n_panels, 1, n_panels * width * k, [&](int64_t first, int64_t last) {
+    for (int64_t panel = first; panel < last; ++panel) {
+      shared.kernels.widen_panel(weight.bf16_row(begin + panel * width), k,
+                                 panels + panel * width * k);
+    }
+  });
+  // All panels with the first rows, then with the next ones.
+  parallel_ranges(
+      n_blocks * n_panels, 1, m * n_panels * width * k, [&](int64_t first, int64_t last) {
+        for (int64_t part = first; part < last; ++part) {
+          const int64_t row = part / n_panels * input_rows;
+          const int64_t panel = part % n_panels;
+          shared.kernels.product_panel(x + row * ldx, ldx, std::min(input_rows, m - row),
+                                       panels + panel * width * k, k,
+                                       out + row * ldo + panel * width, ldo);
+        }
+      });
+  const int64_t done = n_panels * width;
+  if (begin + done < end) {
+    multiply_few(shared, x, ldx, m, weight, begin + done, end, out + done, ldo);
+  }
+}
+
 }  // namespace
 
 int64_t rows_per_block(const CpuWeight& weight) {
@@ -79,11 +115,14 @@ void multiply(const Shared& shared, Scratch& scratch, const float* x, int64_t ld
       return;
     }
   }
-  const int64_t step = weight.dtype == DType::f32 ? end - begin : rows_per_block(weight);
+  if (weight.dtype == DType::f32) {
+    shared.library.product(x, ldx, m, weight.f32_row(begin), end - begin, weight.columns, out, ldo);
+    return;
+  }
+  const int64_t step = rows_per_block(weight);
   for (int64_t row = begin; row < end; row += step) {
-    const int64_t last = std::min(end, row + step);
-    const float* const w = widened_rows(shared, scratch, weight, row, last);
-    shared.library.product(x, ldx, m, w, last - row, weight.columns, out + (row - begin), ldo);
+    multiply_panels(shared, scratch, x, ldx, m, weight, row, std::min(end, row + step),
+                    out + (row - begin), ldo);
   }
 }
 

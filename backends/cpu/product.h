@@ -7,8 +7,8 @@
 namespace okapi::cpu {
 
 /// Fewer input rows than this go through our own kernel, which reads each weight once, straight
-/// from f32 or bf16; from here on the library's product is faster, for bf16 with the widening
-/// counted in.
+/// from f32 or bf16; from here on the library's product is faster, for bf16 that of panels with the
+/// widening counted in.
 constexpr int64_t library_rows(DType dtype) { return dtype == DType::bf16 ? 32 : 16; }
 
 /// Weight rows that are widened from bf16 at once: a block that stays in the cache until its

@@ -38,6 +38,7 @@ TEST_P(LinearTest, EqualsThePlainProductWhenLarge) {
     expect_product(1000, 70, 96, dtype);
     expect_product(17, 4500, 256, dtype);
     expect_product(1, 4500, 256, dtype);
+    expect_product(100, 70, 2080, dtype);
   }
 }
 

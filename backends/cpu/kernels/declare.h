@@ -10,6 +10,9 @@ void product_f32(const float* x, int64_t ldx, int64_t m, const float* w, int64_t
                  float* out, int64_t ldo);
 void product_bf16(const float* x, int64_t ldx, int64_t m, const uint16_t* w, int64_t n, int64_t k,
                   float* out, int64_t ldo);
+void widen_panel(const uint16_t* w, int64_t k, float* panel);
+void product_panel(const float* x, int64_t ldx, int64_t m, const float* panel, int64_t k,
+                   float* out, int64_t ldo);
 void add_rms_norm(float* residual, const float* delta, const float* weight, float epsilon,
                   float* out, int64_t n);
 void rotate(const float* from, float* to, const float* cosines, const float* sines, int64_t n_heads,

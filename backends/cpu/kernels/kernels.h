@@ -77,6 +77,7 @@ struct AttentionBackwardTile {
 struct Kernels {
   const char* name;     ///< "avx512", "avx2", "baseline"
   int attention_lanes;  ///< W of a full block
+  int panel_columns;    ///< weight rows of a panel
 
   /// f32 from one row of n bf16 kept in paired order.
   void (*widen_bf16)(const uint16_t* from, float* to, int64_t n);
@@ -87,6 +88,14 @@ struct Kernels {
                       float* out, int64_t ldo);
   void (*product_bf16)(const float* x, int64_t ldx, int64_t m, const uint16_t* w, int64_t n,
                        int64_t k, float* out, int64_t ldo);
+
+  /// panel [k, panel_columns] f32 from panel_columns rows of k bf16 kept in paired order.
+  void (*widen_panel)(const uint16_t* w, int64_t k, float* panel);
+
+  /// out [m, panel_columns] = x [m, k] times the panel, for any m. A sum's order depends on k
+  /// alone.
+  void (*product_panel)(const float* x, int64_t ldx, int64_t m, const float* panel, int64_t k,
+                        float* out, int64_t ldo);
 
   /// residual += delta (may be null); out = residual / sqrt(mean square + epsilon) * weight.
   void (*add_rms_norm)(float* residual, const float* delta, const float* weight, float epsilon,

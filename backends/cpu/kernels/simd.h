@@ -49,13 +49,15 @@ inline float widen(uint16_t bits) {
 /// bf16 weights lie in memory in blocks of 2 * kPairing: word j of a block holds elements j and
 /// j + kPairing, so that a register of words splits into two registers of neighbours by a shift and
 /// a mask, without the shuffles that widening in order would take. See pair_bf16() in weight.cpp.
+inline Floats low_halves(Ints words) { return reinterpret_cast<Floats>(words << 16); }
+inline Floats high_halves(Ints words) {
+  return reinterpret_cast<Floats>(words & static_cast<int32_t>(0xFFFF0000U));
+}
 inline Floats load_low(const uint16_t* words) {
-  const Ints bits = *reinterpret_cast<const WordPairs*>(words);
-  return reinterpret_cast<Floats>(bits << 16);
+  return low_halves(*reinterpret_cast<const WordPairs*>(words));
 }
 inline Floats load_high(const uint16_t* words) {
-  const Ints bits = *reinterpret_cast<const WordPairs*>(words);
-  return reinterpret_cast<Floats>(bits & static_cast<int32_t>(0xFFFF0000U));
+  return high_halves(*reinterpret_cast<const WordPairs*>(words));
 }
 inline float value(float x) { return x; }
 inline float value(uint16_t bits) { return widen(bits); }

@@ -10,9 +10,12 @@ extern const Kernels kTable;
 const Kernels kTable = {
     .name = OKAPI_QUOTE(OKAPI_CPU_ISA),
     .attention_lanes = 2 * OKAPI_CPU_VECTOR_BYTES / 4,
+    .panel_columns = 2 * OKAPI_CPU_VECTOR_BYTES / 4,
     .widen_bf16 = widen_bf16,
     .product_f32 = product_f32,
     .product_bf16 = product_bf16,
+    .widen_panel = widen_panel,
+    .product_panel = product_panel,
     .add_rms_norm = add_rms_norm,
     .rotate = rotate,
     .swiglu = swiglu,
