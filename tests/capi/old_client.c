@@ -33,7 +33,7 @@ static void check_sizes(void) {
   okapi_runtime_options options = OKAPI_RUNTIME_OPTIONS_INIT;
   struct {
     okapi_runtime_options known;
-    uint64_t added;
+    uint64_t added[32]; /* further than what today's library has added */
   } newer;
 
   options.n_threads = 1;
@@ -49,7 +49,7 @@ static void check_sizes(void) {
   expect(create(&newer.known, &runtime) == OKAPI_OK, "a larger struct may add zeros", NULL);
   okapi_runtime_unref(runtime);
 
-  newer.added = 1;
+  newer.added[31] = 1;
   expect(create(&newer.known, &runtime) == OKAPI_INVALID_ARGUMENT, "and nothing but zeros", NULL);
 }
 
