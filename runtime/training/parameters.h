@@ -45,8 +45,8 @@ struct ParameterBytes {
 struct ParameterOptions {
   std::vector<std::string> trained;  ///< words and patterns, see parameter_filter.h
   DType activations = DType::f32;    ///< what products with the weights are computed in
-  std::optional<DType> base_dtype;   ///< of frozen matrices; none: bf16 if the embedding is, or
-                                     ///< the activations are
+  std::optional<DType> base_dtype;   ///< of frozen matrices; none: bf16 if the embedding is, or the
+                                     ///< activations are
   PairLayout pair_layout = PairLayout::half_split;  ///< of the source's q and k
   const Adapter* adapter = nullptr;                 ///< borrowed for the call
   const CancelToken* cancel = nullptr;

@@ -139,6 +139,10 @@ TrainerState::TrainerState(std::shared_ptr<RuntimeContext> runtime, TrainerConfi
   options.trained = config.trained;
   options.activations = activations;
   options.base_dtype = config.base_dtype;
+  // What the file holds wider is not rounded: it is evaluated, and exported, as it is there.
+  if (!options.base_dtype && base.checkpoint && activations != DType::bf16) {
+    options.base_dtype = base.checkpoint->has_bf16_matrices() ? DType::bf16 : DType::f32;
+  }
   options.pair_layout = config.pair_layout;
   options.adapter = adapter ? &*adapter : nullptr;
   parameters = std::make_unique<Parameters>(backend, base.config, base.source, options, *stream);

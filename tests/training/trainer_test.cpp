@@ -15,6 +15,7 @@
 #include "runtime/training/checkpoint_folder.h"
 #include "tests/support/plugin_harness.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_model.h"
 #include "tests/training/windows.h"
 
 namespace okapi::test {
@@ -261,6 +262,33 @@ TEST_F(TrainerTest, AdaptersTrainBesideABf16Base) {
     EXPECT_NEAR(b.loss / a.loss, 1, 1e-2);
     EXPECT_NEAR(b.gradient_norm / a.gradient_norm, 1, 5e-2);
   }
+}
+
+// One matrix of a file in bf16 is f32, as after an adapter was merged in f32: nothing is rounded.
+TEST_F(TrainerTest, AMixedBaseIsKeptWide) {
+  const std::filesystem::path folder = folder_.path() / "mixed";
+  std::filesystem::create_directory(folder);
+  write_tiny_model(folder, {.dtype = DType::bf16});
+  {
+    const Checkpoint narrow = Checkpoint::open(folder);
+    const std::string widened = "model.layers.1.mlp.down_proj.weight";
+    const HostTensor wide = converted(narrow.tensor(widened), DType::f32);
+    std::vector<std::pair<std::string, ConstTensorView>> tensors;
+    for (const std::string& name : narrow.names()) {
+      tensors.emplace_back(name, name == widened ? wide.view() : narrow.tensor(name));
+    }
+    write_safetensors(folder / "mixed.safetensors", tensors);
+  }
+  std::filesystem::rename(folder / "mixed.safetensors", folder / "model.safetensors");
+
+  Json config = small_run(folder, 1);
+  config.erase("init");
+  config["lora"] = {{"rank", 3}};
+  const auto found = make_trainer(config, windows());
+  config["base_dtype"] = "f32";
+  const auto wide = make_trainer(config, windows());
+  EXPECT_EQ(found->memory().frozen_weights, wide->memory().frozen_weights);
+  EXPECT_EQ(found->step().loss, wide->step().loss);
 }
 
 TEST_F(TrainerTest, DropoutIsSeeded) {
