@@ -1,5 +1,7 @@
 #include "runtime/model/rope_to_config.h"
 
+#include <algorithm>
+#include <cmath>
 #include <optional>
 #include <string>
 #include <utility>
@@ -107,6 +109,13 @@ Json config_with_rope(Json config, const Rope& rope) {
   config.erase("rope_scaling");
   config.erase("rope_parameters");
   if (says_base_beside) config["rope_theta"] = rotary.base;
+  if (rotary.scheme.is_object() && rotary.scheme["rope_type"] == "yarn") {
+    // Earlier versions of transformers take the ratio of the two lengths for the factor.
+    const double reach = rotary.scheme["factor"].get<double>() *
+                         rotary.scheme["original_max_position_embeddings"].get<double>();
+    const auto longest = config.value("max_position_embeddings", int64_t{0});
+    config["max_position_embeddings"] = std::max<int64_t>(longest, std::llround(reach));
+  }
   if (is_new_spelling || is_ours) {
     Json parameters = rotary.scheme.is_null() ? Json{{"rope_type", "default"}} : rotary.scheme;
     parameters["rope_theta"] = rotary.base;

@@ -73,6 +73,9 @@ TEST(RopeToConfigTest, TransformersReadsWhatItKnowsAndRefusesTheRest) {
             {"beta_slow", 1.0},
             {"truncate", false},
             {"attention_factor", 1.3}}));
+  // What earlier versions take for the factor is max_position_embeddings over the original length.
+  EXPECT_EQ(written(config, "yarn:scale=8")["max_position_embeddings"], 8 * 64);
+  EXPECT_EQ(written(config, "llama3:scale=8")["max_position_embeddings"], 64);
   EXPECT_EQ(written(config, "llama3:scale=8")["rope_scaling"],
             (Json{{"rope_type", "llama3"},
                   {"factor", 8.0},
