@@ -52,7 +52,9 @@ std::shared_ptr<Backend> open_first_backend(const std::vector<std::string>& name
     try {
       return open_backend(names[i], options, {directory}, logger);
     } catch (const Error& error) {
-      if (i + 1 == names.size()) throw;
+      // A stream is for one backend alone: that the next has none would be the wrong news.
+      const bool is_wanted = options.device_stream != nullptr && error.code() != Code::not_found;
+      if (i + 1 == names.size() || is_wanted) throw;
       // One that is not installed is nobody's news; one that is there and has no device is.
       const LogLevel level = error.code() == Code::not_found ? LogLevel::debug : LogLevel::info;
       logger.log(level, "runtime", "a backend is not used: " + error.full_message(),
@@ -107,7 +109,7 @@ Json RuntimeContext::describe() const {
   return {{"build", kBuildId},
           {"backend", backend_->name()},
           {"device", backend_->device()},
-          {"device_stream", has_device_stream_ ? "given" : "own"},
+          {"device_stream", has_device_stream_ ? Json("given") : Json(nullptr)},
           {"n_threads", n_threads_},
           {"module_path", module_path_.string()},
           {"plugin_paths", std::move(paths)}};

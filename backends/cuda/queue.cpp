@@ -91,9 +91,9 @@ Staging::Place Staging::take(size_t bytes) {
 }
 
 Queue::Queue(MemoryPool& pool, cudaStream_t stream)
-    : stream_(stream), owns_stream_(stream == nullptr), direct_(pool), collected_(pool) {
+    : stream_(stream), direct_(pool), collected_(pool) {
   // Not the default stream's slave: an embedder's own work goes on beside it.
-  if (owns_stream_) {
+  if (stream_ == nullptr) {
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
     capture_stream_ = stream_;
   }

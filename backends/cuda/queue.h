@@ -172,10 +172,9 @@ class Queue {
   void forget_graphs() noexcept;
 
   cudaStream_t stream_ = nullptr;
-  /// Graphs are captured here, where nobody else queues anything; this one's own unless it was
-  /// given a stream, and then made when it is needed.
+  /// Where graphs are captured: stream_, or, if that is the caller's, one of its own, made when it
+  /// is needed.
   cudaStream_t capture_stream_ = nullptr;
-  bool owns_stream_ = false;
   cudaEvent_t staged_ = nullptr;    ///< after the copy of what was collected
   bool was_staged_ = false;         ///< something of this pass
   bool staged_is_pending_ = false;  ///< something of the pass before may still be on its way

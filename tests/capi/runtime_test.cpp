@@ -84,7 +84,7 @@ TEST(RuntimeTest, DescribesWhatItWasGiven) {
   EXPECT_EQ(json["plugin_paths"], okapi::Json::array({paths[0]}));
   EXPECT_EQ(json["module_path"], OKAPI_BUILD_LIB "/okapi");
   EXPECT_EQ(json["log_level"], "silent");
-  EXPECT_EQ(json["device_stream"], "own");
+  EXPECT_EQ(json["device_stream"], nullptr);
 }
 
 TEST(RuntimeTest, LivesUntilTheLastReferenceGoes) {

@@ -40,9 +40,12 @@ typedef struct okapi_runtime_options {
   void (*log_destroy)(void* user_data);  ///< [callback] when the runtime goes; may be NULL
   int32_t log_level;                     ///< least level that reaches the sink; 0: OKAPI_LOG_WARN
   int32_t device_index;                  ///< which of several devices of the backend
-  /// cudaStream_t of that device, which all work on it is queued to, in one order with what the
-  /// caller queues there; NULL: streams of okapi's own. It lives as long as the runtime and what is
-  /// made from it, and is not being captured when okapi is called. A CPU backend refuses it.
+  /// cudaStream_t of that device, to which sessions and trainers queue their work, in one order
+  /// with what the caller queues there; NULL: streams of okapi's own. The default stream is
+  /// cudaStreamLegacy, not 0; cudaStreamPerThread will not do. It outlives the runtime and all that
+  /// is made from it, and is not being captured when okapi is called, unref included, which waits
+  /// for it. Weights are loaded on the default stream, and are there on return. A backend without
+  /// streams refuses it with OKAPI_UNAVAILABLE.
   void* device_stream;
 } okapi_runtime_options;
 
