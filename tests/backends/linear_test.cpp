@@ -37,18 +37,23 @@ TEST_P(LinearTest, EqualsThePlainProductWhenLarge) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     expect_product(1000, 70, 96, dtype);
     expect_product(17, 4500, 256, dtype);
+    expect_product(40, 4500, 256, dtype);
     expect_product(1, 4500, 256, dtype);
     expect_product(100, 70, 2080, dtype);
   }
 }
 
 TEST_P(LinearTest, LeavesWhatLiesBetweenTheRowsAlone) {
-  for (const int64_t m : {1, 5, 40}) {
-    const int64_t n = 20;
+  for (const auto& [m, dtype] : {std::pair<int64_t, DType>{1, DType::f32},
+                                 {5, DType::f32},
+                                 {40, DType::f32},
+                                 {5, DType::bf16},
+                                 {40, DType::bf16}}) {
+    const int64_t n = 100;
     const int64_t k = 48;
     const Values x = random(m * 2 * k);
-    const Values w = random_(n * k);
-    const auto weight = prepare(w, n, k, DType::f32, DType::f32);
+    const Values w = random_(n * k, 1.0, dtype);
+    const auto weight = prepare(w, n, k, dtype, dtype);
     const Tensor input = put(x, {m, 2 * k});
     Tensor out = put(Values(static_cast<size_t>(m * 2 * n), 7.0), {m, 2 * n});
     ConstTensorView left_input = input.view();
@@ -70,8 +75,13 @@ TEST_P(LinearTest, LeavesWhatLiesBetweenTheRowsAlone) {
 }
 
 TEST_P(LinearTest, SameInputsGiveTheSameBits) {
-  for (const int64_t m : {1, 7, 64, 300}) {
-    const auto weight = prepare(random_(200 * 96), 200, 96, DType::f32, DType::f32);
+  for (const auto& [m, dtype] : {std::pair<int64_t, DType>{1, DType::f32},
+                                 {7, DType::f32},
+                                 {64, DType::f32},
+                                 {300, DType::f32},
+                                 {7, DType::bf16},
+                                 {300, DType::bf16}}) {
+    const auto weight = prepare(random_(200 * 96, 1.0, dtype), 200, 96, dtype, dtype);
     const Tensor input = put(random(m * 96), {m, 96});
     Tensor first(backend_, activations_, {m, 200});
     Tensor second(backend_, activations_, {m, 200});

@@ -10,6 +10,8 @@ void product_f32(const float* x, int64_t ldx, int64_t m, const float* w, int64_t
                  float* out, int64_t ldo);
 void product_bf16(const float* x, int64_t ldx, int64_t m, const uint16_t* w, int64_t n, int64_t k,
                   float* out, int64_t ldo);
+/// Weight rows of a panel, see product_panels.cpp: two vectors of f32.
+constexpr int kPanelColumns = 2 * OKAPI_CPU_VECTOR_BYTES / 4;
 void widen_panel(const uint16_t* w, int64_t k, float* panel);
 void product_panel(const float* x, int64_t ldx, int64_t m, const float* panel, int64_t k,
                    float* out, int64_t ldo);

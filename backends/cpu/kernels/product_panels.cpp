@@ -3,15 +3,15 @@
 // A panel holds kPanelColumns weight rows side by side, [K, kPanelColumns] f32: the lanes of a
 // vector are outputs, an input is a broadcast scalar, and nothing of the inputs is repacked.
 // Widening and turning happen in one pass, in the registers, so that panels cost no more than rows
-// widened as they lie. Each output is a single chain of multiply-adds along K.
+// widened as they lie. Each output is a chain of multiply-adds along a slice of K, and the slices
+// are added in their order.
 #include "backends/cpu/kernels/declare.h"
 #include "backends/cpu/kernels/simd.h"
 
 namespace okapi::cpu::OKAPI_CPU_ISA {
 namespace {
 
-constexpr int kPanelVectors = 2;
-constexpr int kPanelColumns = kPanelVectors * kLanes;
+constexpr int kPanelVectors = kPanelColumns / kLanes;
 
 // Input rows of a register tile: as many as leave room for the operands.
 constexpr int kTileRows = kVectorBytes == 64 ? 12 : 6;
@@ -68,13 +68,6 @@ template <int R>
 inline void rows(const float* x, int64_t ldx, const float* panel, int64_t n, bool adds, float* out,
                  int64_t ldo) {
   Floats acc[R][kPanelVectors] = {};
-  if (adds) {
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < kPanelVectors; ++v) acc[r][v] = load(out + r * ldo + v * kLanes);
-    }
-  }
   for (int64_t i = 0; i < n; ++i) {
     Floats w[kPanelVectors];
 #pragma GCC unroll 4
@@ -89,7 +82,10 @@ inline void rows(const float* x, int64_t ldx, const float* panel, int64_t n, boo
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kPanelVectors; ++v) store(out + r * ldo + v * kLanes, acc[r][v]);
+    for (int v = 0; v < kPanelVectors; ++v) {
+      float* const to = out + r * ldo + v * kLanes;
+      store(to, adds ? load(to) + acc[r][v] : acc[r][v]);
+    }
   }
 }
 

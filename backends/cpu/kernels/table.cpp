@@ -10,7 +10,7 @@ extern const Kernels kTable;
 const Kernels kTable = {
     .name = OKAPI_QUOTE(OKAPI_CPU_ISA),
     .attention_lanes = 2 * OKAPI_CPU_VECTOR_BYTES / 4,
-    .panel_columns = 2 * OKAPI_CPU_VECTOR_BYTES / 4,
+    .panel_columns = kPanelColumns,
     .widen_bf16 = widen_bf16,
     .product_f32 = product_f32,
     .product_bf16 = product_bf16,
