@@ -22,7 +22,7 @@ Read read_line(bool is_terminal, const char* prompt, std::string& line) {
   std::fputs(prompt, stdout);
   std::fflush(stdout);
   const InterruptibleRead interruptible;
-  std::getline(std::cin, line);
+  if (!is_interrupted()) std::getline(std::cin, line);
   const bool is_dropped = is_interrupted();
   if (is_dropped) {
     clear_interrupt();

@@ -78,10 +78,7 @@ PreparedItem BoundTask::item(int64_t index) const {
     return prepare_item(index, task_->item(index), *tokenizer_);
   } catch (const Error& error) {
     if (prompts_source_.empty() || !error.file().empty()) throw;
-    throw Error(error.code(), error.message())
-        .in(error.component())
-        .field(error.field_name())
-        .at(prompts_source_ + "[" + std::to_string(index) + "]");
+    throw Error(error).at(prompts_source_ + "[" + std::to_string(index) + "]");
   }
 }
 

@@ -4,6 +4,7 @@ import os
 import pty
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 from command import CommandTest, MODEL, OKAPI, main, run
@@ -115,7 +116,8 @@ class ReplTest(CommandTest):
                 while not text.endswith(prompt):
                     text += process.stdout.read(1) or self.fail(f"it ended after {text}")
                 while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
-                    pass
+                    self.assertIsNone(process.poll())
+                    time.sleep(0.01)
                 return text[:-len(prompt)]
 
             def typed(line, prompt=b"\n> "):
