@@ -188,7 +188,8 @@ driver, and the most that torch's tensors held. "Order": whether gradients are s
 
 
 class Report:
-    """The tables, written anew whenever there is more of them, so that a run that is cut short loses nothing."""
+    """The tables, written anew to a file beside the report whenever there is more of them, so that a run that is cut
+    short loses nothing, neither its own nor the report that was there."""
 
     def __init__(self, path):
         self.path = path
@@ -226,8 +227,11 @@ run: {'; '.join(self.ceilings)}. Written by `scripts/gpu-check`.
 """ + "\n".join(self.rows) + "\n" + self.rest
 
     def write(self):
-        with open(self.path, "w", encoding="utf-8") as file:
+        with open(self.path + ".part", "w", encoding="utf-8") as file:
             file.write(self.text())
+
+    def finish(self):
+        os.replace(self.path + ".part", self.path)
 
 
 def main():
@@ -255,7 +259,9 @@ def main():
         report.add(TRAINING)
         trained = ["savanna-5m"] if arguments.quick else list(compare_training.SHAPES["cuda"])
         for row in training_rows(arguments, trained):
+            print(row, file=sys.stderr, flush=True)
             report.add(row + "\n")
+    report.finish()
     print(report.text())
 
 

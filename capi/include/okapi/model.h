@@ -28,8 +28,9 @@ typedef struct okapi_model okapi_model;
 /// @since 0.1
 typedef struct okapi_model_options {
   uint32_t struct_size;
-  int32_t dtype;        ///< how weights are kept in memory: F32 or BF16; default: BF16 if all are
-  int32_t pair_layout;  ///< forces how rotary pairs lie in the weights
+  /// How weights are kept in memory: F32 or BF16; default: BF16 if every matrix of the files is.
+  int32_t dtype;
+  int32_t pair_layout;        ///< forces how rotary pairs lie in the weights
   uint8_t without_tokenizer;  ///< 1: leave the folder's tokenizer alone
   uint8_t reserved[3];
   const char* config_file;  ///< name of the configuration in the folder; NULL: "config.json"
