@@ -22,11 +22,7 @@ double Shape::prefill_flops(int64_t n_tokens) const {
 }
 
 Forward::Forward(Backend& backend, const Shape& shape, DType weights, int64_t context_length)
-    : backend_(backend),
-      shape_(shape),
-      weight_dtype_(weights),
-      context_length_(context_length),
-      stream_(backend.create_stream()) {
+    : backend_(backend), shape_(shape), weight_dtype_(weights), stream_(backend.create_stream()) {
   const int64_t width = shape.n_heads * shape.head_dim;
   const int64_t qkv_width = width + 2 * shape.n_kv_heads * shape.head_dim;
   table_ = random_weight(shape.vocab_size, shape.d_model);

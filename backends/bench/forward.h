@@ -51,7 +51,6 @@ class Forward {
   Backend& backend_;
   Shape shape_;
   DType weight_dtype_;
-  int64_t context_length_;
   std::unique_ptr<Stream> stream_;
   size_t weight_bytes_ = 0;
   std::unique_ptr<PreparedWeight> table_;

@@ -67,18 +67,13 @@ inline void value_rows(const float* values, const float* p, int64_t n, int64_t d
 template <int V>
 inline void scores(const float* keys, const float* queries, int64_t n, int64_t d, float* out) {
   constexpr int kWidth = V * kLanes;
-  const auto advance = [&](int rows) {
-    keys += rows * d;
-    out += rows * kWidth;
-    n -= rows;
-  };
-  for (; n >= kTileRows; advance(kTileRows)) score_rows<kTileRows, V>(keys, queries, d, out);
-  for (; n >= 4; advance(4)) score_rows<4, V>(keys, queries, d, out);
-  if (n >= 2) {
-    score_rows<2, V>(keys, queries, d, out);
-    advance(2);
+  int64_t i = 0;
+  for (; i + kTileRows <= n; i += kTileRows) {
+    score_rows<kTileRows, V>(keys + i * d, queries, d, out + i * kWidth);
   }
-  if (n == 1) score_rows<1, V>(keys, queries, d, out);
+  for (; i + 4 <= n; i += 4) score_rows<4, V>(keys + i * d, queries, d, out + i * kWidth);
+  for (; i + 2 <= n; i += 2) score_rows<2, V>(keys + i * d, queries, d, out + i * kWidth);
+  if (i < n) score_rows<1, V>(keys + i * d, queries, d, out + i * kWidth);
 }
 
 template <int V>
