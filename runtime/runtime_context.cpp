@@ -95,7 +95,7 @@ std::shared_ptr<RuntimeContext> RuntimeContext::create(RuntimeOptions options) {
   host_options.paths = std::move(options.plugin_paths);
   host_options.install_folder = context->module_path_ / "plugins";
   host_options.logger = context->logger_;
-  context->plugin_host_ = PluginHost::create(std::move(host_options));
+  context->plugin_host_ = PluginHost::create(host_options);
   return context;
 }
 

@@ -3,9 +3,9 @@
 #pragma once
 
 #include <omp.h>
-#include <signal.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdint>
 
 namespace okapi::cpu {

@@ -62,6 +62,7 @@ void add_plugin_parameters(Json& parameters, const std::vector<std::string>& giv
   if (given.empty()) return;
   const auto types = declared_types(runtime, kind, plugin);
   std::vector<std::string> known;
+  known.reserve(types.size());
   for (const auto& [name, type] : types) known.push_back(name);
   for (const std::string& one : given) {
     const size_t equals = one.find('=');

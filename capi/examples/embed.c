@@ -27,11 +27,11 @@ static int32_t print_token(int32_t id, const char* text, size_t n_bytes, void* u
 }
 
 int main(int argc, char** argv) {
-  static const char prompt[] =
+  const char* const prompt =
       "line keen-bucket: REGISTER_CONTENT is <33185>\n"
       "line rough-pillow: REGISTER_CONTENT is <13724>\n"
       "What is the REGISTER_CONTENT in line rough-pillow? <";
-  static const char* const stop_texts[] = {">"};
+  const char* const stop_texts[] = {">"};
   int32_t prompt_ids[256], ids[16];
   size_t n_prompt = 0, n_ids = 0, needed = 0;
   char task_parameters[64];

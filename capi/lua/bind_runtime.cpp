@@ -53,6 +53,7 @@ static int runtime_new(lua_State* L) {
   std::vector<std::string> paths;
   if (given.has("plugin_paths")) paths = texts_at(L, given.slot("plugin_paths"), "plugin_paths");
   std::vector<const char*> path_pointers;
+  path_pointers.reserve(paths.size());
   for (const std::string& path : paths) path_pointers.push_back(path.c_str());
   options.plugin_paths = path_pointers.data();
   options.n_plugin_paths = path_pointers.size();

@@ -14,7 +14,7 @@ void push_ids(lua_State* L, const std::vector<int32_t>& ids) {
     lua_createtable(inner, static_cast<int>(ids.size()), 0);
     for (size_t i = 0; i < ids.size(); ++i) {
       lua_pushinteger(inner, ids[i]);
-      lua_rawseti(inner, -2, static_cast<lua_Integer>(i + 1));
+      lua_rawseti(inner, -2, static_cast<lua_Integer>(i) + 1);
     }
     return 1;
   });

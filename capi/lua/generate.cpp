@@ -62,6 +62,7 @@ int session_generate(lua_State* L) {
   std::vector<std::string> stop_texts;
   if (const int slot = given.slot("stop")) stop_texts = texts_at(L, slot, "stop");
   std::vector<const char*> stop_pointers;
+  stop_pointers.reserve(stop_texts.size());
   for (const std::string& text : stop_texts) stop_pointers.push_back(text.c_str());
   options.stop_texts = stop_pointers.data();
   options.n_stop_texts = stop_pointers.size();

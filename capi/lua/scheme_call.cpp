@@ -106,7 +106,7 @@ static void read_numbers(lua_State* L, int index, const char* what, int64_t n, d
       continue;
     }
     if (lua_rawgeti(L, index, i + 1) != LUA_TNUMBER) {
-      luaL_error(L, "%s[%I]: wanted a number, found %s", what, static_cast<LUAI_UACINT>(i + 1),
+      luaL_error(L, "%s[%I]: wanted a number, found %s", what, static_cast<LUAI_UACINT>(i) + 1,
                  luaL_typename(L, -1));
     }
     out[i] = lua_tonumber(L, -1);

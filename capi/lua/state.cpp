@@ -235,6 +235,7 @@ void deliver_logs(lua_State* L) noexcept {
   try {
     const std::shared_ptr<State> state = state_of(L);
     if (state->current != nullptr) return;  // within another binding, which will do it
+    // NOLINTNEXTLINE(modernize-loop-convert): a log function may open a runtime, which adds a queue
     for (size_t i = 0; i < state->log_queues.size(); ++i) {
       const std::shared_ptr<LogQueue> queue = state->log_queues[i];
       std::vector<LogRecord> records;

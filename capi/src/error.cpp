@@ -49,12 +49,12 @@ struct OwnedError final : okapi_error {
   std::unique_ptr<OwnedError> owned_cause;
 };
 
-constinit okapi_error kOutOfMemory{
+constinit okapi_error g_out_of_memory{
     {0}, OKAPI_RESOURCE_EXHAUSTED, "memory ran out", "", "", "", -1, nullptr};
 
 }  // namespace
 
-okapi_error* out_of_memory_error() noexcept { return &kOutOfMemory; }
+okapi_error* out_of_memory_error() noexcept { return &g_out_of_memory; }
 
 okapi_error* make_error(const Error& error, const char* function) noexcept {
   try {

@@ -70,7 +70,7 @@ GenerateOptions generate_options(const TaskItem& item) {
 }
 
 std::shared_ptr<const TokenizerFunctions> tokenizer_functions(
-    std::shared_ptr<const Tokenizer> tokenizer) {
+    const std::shared_ptr<const Tokenizer>& tokenizer) {
   auto functions = std::make_shared<TokenizerFunctions>();
   functions->vocab_size = tokenizer->vocab_size();
   functions->bos_id = tokenizer->bos_id();

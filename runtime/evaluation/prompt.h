@@ -35,6 +35,6 @@ GenerateOptions generate_options(const TaskItem& item);
 
 /// The tokenizer as plugins see it.
 std::shared_ptr<const TokenizerFunctions> tokenizer_functions(
-    std::shared_ptr<const Tokenizer> tokenizer);
+    const std::shared_ptr<const Tokenizer>& tokenizer);
 
 }  // namespace okapi

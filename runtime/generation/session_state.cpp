@@ -56,9 +56,9 @@ void check_rope_fits(const RopeGeometry& rope, const RopeGeometry& model) {
 }  // namespace
 
 SessionState::SessionState(std::shared_ptr<const Model> model_of_session,
-                           const SessionOptions& session_options)
+                           SessionOptions session_options)
     : model(std::move(model_of_session)),
-      options(session_options),
+      options(std::move(session_options)),
       rope(options.rope ? options.rope : model->rope()),
       cache(model->page_pool()) {
   check_options(options);

@@ -16,7 +16,7 @@ namespace okapi {
 
 class SessionState {
  public:
-  SessionState(std::shared_ptr<const Model> model, const SessionOptions& options);
+  SessionState(std::shared_ptr<const Model> model, SessionOptions options);
 
   /// The same tokens, sharing the cache's pages.
   SessionState fork() const;

@@ -92,9 +92,9 @@ void check_names(const PluginMetadata& plugin) {
 }  // namespace
 
 const std::vector<PluginKind>& plugin_kinds() {
-  static const std::vector<PluginKind> kinds = {
+  static const std::vector<PluginKind> kKinds = {
       {"rope", "okapi.rope/1"}, {"dataset", "okapi.dataset/1"}, {"task", "okapi.task/1"}};
-  return kinds;
+  return kKinds;
 }
 
 bool is_utf8(std::string_view text) {

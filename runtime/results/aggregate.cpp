@@ -96,6 +96,7 @@ Json aggregate_groups(const std::vector<Metric>& metrics, const std::vector<std:
 
 Json summary_of(const StoredRun& run, const std::map<int64_t, Sample>& samples) {
   std::vector<const Sample*> all;
+  all.reserve(samples.size());
   for (const auto& [item, sample] : samples) all.push_back(&sample);
   return {{"sha256", run.run.sha256()},
           {"created_at", run.created_at},

@@ -16,10 +16,12 @@
 // sentencepiece's log level. Its place depends on the version and on the header installed, so both
 // are looked up weakly: where neither exists, sentencepiece logs as it pleases.
 namespace sentencepiece {
+// NOLINTNEXTLINE(readability-identifier-naming): sentencepiece's own
 __attribute__((weak)) void SetMinLogLevel(int level);
 namespace logging {
+// NOLINTNEXTLINE(readability-identifier-naming): sentencepiece's own
 __attribute__((weak)) void SetMinLogLevel(int level);
-}
+}  // namespace logging
 }  // namespace sentencepiece
 
 namespace {

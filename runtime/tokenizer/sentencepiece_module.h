@@ -4,36 +4,31 @@
  * Hence it is linked by nothing but this module, which is opened with RTLD_DEEPBIND, and only plain
  * data crosses the line: no exception, no C++ type, and no memory that one side allocates and the
  * other frees (under RTLD_DEEPBIND the two may have different allocators). */
-#ifndef OKAPI_RUNTIME_TOKENIZER_SENTENCEPIECE_MODULE_H_
-#define OKAPI_RUNTIME_TOKENIZER_SENTENCEPIECE_MODULE_H_
+#pragma once
 
-#include <stddef.h>
-#include <stdint.h>
-
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include <cstddef>
+#include <cstdint>
 
 #define OKAPI_SENTENCEPIECE_MODULE_FILE "okapi_tokenizer_sentencepiece.so"
 #define OKAPI_SENTENCEPIECE_MODULE_SYMBOL "okapi_sentencepiece_module"
 #define OKAPI_SENTENCEPIECE_MODULE_VERSION 2
 
 /* Filled by a call that fails, and empty otherwise; cut to fit. */
-typedef struct okapi_sentencepiece_message {
+struct okapi_sentencepiece_message {
   char text[512];
   int32_t is_out_of_memory; /* 1: the machine's memory is what was missing */
-} okapi_sentencepiece_message;
+};
 
 /* The special ids; each is -1 when the model has no such piece. */
-typedef struct okapi_sentencepiece_ids {
+struct okapi_sentencepiece_ids {
   int32_t n_pieces;
   int32_t unk;
   int32_t bos;
   int32_t eos;
   int32_t pad;
-} okapi_sentencepiece_ids;
+};
 
-typedef struct okapi_sentencepiece_module_v1 {
+struct okapi_sentencepiece_module_v1 {
   uint32_t version; /* OKAPI_SENTENCEPIECE_MODULE_VERSION; stands first in every version */
   uint32_t struct_size;
 
@@ -54,10 +49,4 @@ typedef struct okapi_sentencepiece_module_v1 {
   const char* (*piece)(const void* processor, int32_t id, size_t* n_bytes);
   /* 1 for control pieces such as <s>, which decode to nothing. */
   int32_t (*is_control)(const void* processor, int32_t id);
-} okapi_sentencepiece_module_v1;
-
-#ifdef __cplusplus
-}
-#endif
-
-#endif
+};

@@ -44,7 +44,9 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<ParameterG
 
 double Optimizer::gradient_norm(const Parameters& parameters, TrainingStream& stream) {
   std::vector<ConstTensorView> gradients;
-  for (const Parameter& parameter : parameters.trained()) gradients.push_back(parameter.gradient);
+  for (const Parameter& parameter : parameters.trained()) {
+    gradients.emplace_back(parameter.gradient);
+  }
   return std::sqrt(stream.squared_norm(gradients));
 }
 

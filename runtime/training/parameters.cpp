@@ -22,11 +22,11 @@ size_t bytes_of(const ConstTensorView& view) {
 
 }  // namespace
 
-Parameters::Parameters(std::shared_ptr<Backend> backend, const ModelConfig& config,
+Parameters::Parameters(std::shared_ptr<Backend> backend, ModelConfig config,
                        const WeightSource& source, const ParameterOptions& options,
                        TrainingStream& stream)
     : backend_(std::move(backend)),
-      config_(config),
+      config_(std::move(config)),
       pair_layout_(options.pair_layout),
       source_(&source),
       options_(&options),

@@ -55,8 +55,8 @@ struct ParameterOptions {
 class Parameters {
  public:
   /// Throws invalid_argument when the words select no tensor, or one of them selects none.
-  Parameters(std::shared_ptr<Backend> backend, const ModelConfig& config,
-             const WeightSource& source, const ParameterOptions& options, TrainingStream& stream);
+  Parameters(std::shared_ptr<Backend> backend, ModelConfig config, const WeightSource& source,
+             const ParameterOptions& options, TrainingStream& stream);
 
   const TrainedNetwork& network() const { return network_; }
   std::vector<Parameter>& trained() { return trained_; }

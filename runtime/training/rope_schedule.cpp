@@ -67,7 +67,8 @@ void set_parameter(SchemeText& scheme, const std::string& key, const std::string
 
 double scheduled_value(const RopeScheduleConfig& schedule, int64_t step, double otherwise) {
   if (schedule.at.empty()) {
-    const double moved = static_cast<double>(step / schedule.every) * schedule.by;
+    const int64_t n_moves = step / schedule.every;
+    const double moved = static_cast<double>(n_moves) * schedule.by;
     return schedule.to < schedule.from ? std::max(schedule.to, as_written(schedule.from - moved))
                                        : std::min(schedule.to, as_written(schedule.from + moved));
   }

@@ -114,7 +114,7 @@ void read_init(JsonFields& fields, TrainerConfig& config) {
   config.random_init.emplace();
   if (*init == "random") return;
   if (!init->is_object()) {
-    fields.fail("init", "wanted \"checkpoint\", \"random\" or {\"random\": {...}}, found " +
+    fields.fail("init", R"(wanted "checkpoint", "random" or {"random": {...}}, found )" +
                             describe_json(*init));
   }
   JsonFields kind = fields.object("init");

@@ -14,8 +14,8 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 const Logger& quiet() {
-  static const Logger logger([](const LogRecord&) {}, LogLevel::error);
-  return logger;
+  static const Logger kLogger([](const LogRecord&) {}, LogLevel::error);
+  return kLogger;
 }
 
 const std::filesystem::path kBackends = std::string(OKAPI_BUILD_LIB) + "/okapi/backends";

@@ -1,11 +1,11 @@
 // A program's signal handlers may come between any two instructions of its own, but not while the
 // library has the stack pointer elsewhere (SignalDelay in backends/cpu/threads.h).
 #include <pthread.h>
-#include <signal.h>
 #include <sys/time.h>
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 
 #include "tests/backends/backend_test.h"
 

@@ -33,7 +33,7 @@ TEST(ParseJsonTest, NamesFileAndLineOfASyntaxError) {
 
 TEST(ParseJsonTest, RefusesWhatReadersDisagreeOn) {
   for (const char* text : {"", "NaN", "Infinity", "1e999", "{} x", "\"\xFF\"", "[1,]",
-                           "{\"a\":1,\"a\":2}", "{\"x\":{\"a\":1,\"b\":2,\"a\":3}}"}) {
+                           R"({"a":1,"a":2})", R"({"x":{"a":1,"b":2,"a":3}})"}) {
     EXPECT_EQ(error_of([text] { parse_json(text, kPlace); }).code(), Code::data_loss) << text;
   }
   EXPECT_EQ(error_of([] { parse_json(std::string_view("{}\0{", 4), kPlace); }).code(),

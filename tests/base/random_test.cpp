@@ -95,7 +95,8 @@ TEST(RandomTest, ShufflesEveryOrderEquallyOften) {
   for (int i = 0; i < 60000; ++i) {
     std::array<int, 3> values{0, 1, 2};
     random.shuffle(std::span<int>(values));
-    ++counts[static_cast<size_t>(2 * values[0] + (values[1] > values[2] ? 1 : 0))];
+    const int order = 2 * values[0] + (values[1] > values[2] ? 1 : 0);
+    ++counts[static_cast<size_t>(order)];
   }
   for (const int count : counts) EXPECT_NEAR(count, 10000, 5 * std::sqrt(10000 * 5.0 / 6));
 }

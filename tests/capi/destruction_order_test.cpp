@@ -77,7 +77,7 @@ struct Kind {
 
 const std::vector<Kind>& kinds() {
   static const int32_t kId = 5;
-  static const std::vector<Kind> all = {
+  static const std::vector<Kind> kAll = {
       {"runtime", [](Objects& o) { o.runtime.reset(); },
        [](Objects& o) {
          return okapi_runtime_describe(o.runtime.get(), nullptr, 0, nullptr, nullptr);
@@ -120,7 +120,7 @@ const std::vector<Kind>& kinds() {
       {"evaluation", [](Objects& o) { o.evaluation.reset(); },
        [](Objects& o) { return okapi_evaluation_run(o.evaluation.get(), nullptr, nullptr); }},
   };
-  return all;
+  return kAll;
 }
 
 }  // namespace

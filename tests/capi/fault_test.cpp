@@ -74,7 +74,7 @@ Entry entry(void (*function)(Args...)) {
   { #function, entry(function, neutral) }
 
 const std::map<std::string, Entry>& entries() {
-  static const std::map<std::string, Entry> all = {
+  static const std::map<std::string, Entry> kAll = {
       OKAPI_VALUE(okapi_abi_version, uint32_t{0}),
       OKAPI_VALUE(okapi_version_string, static_cast<const char*>("")),
 
@@ -210,7 +210,7 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_trainer_describe),
       OKAPI_ENTRY(okapi_trainer_plan),
   };
-  return all;
+  return kAll;
 }
 
 std::set<std::string> listed_symbols() {

@@ -222,7 +222,7 @@ TEST(ParseParametersTest, NothingIsAnEmptyObject) {
 }
 
 TEST(ParseParametersTest, AnythingElseIsRefused) {
-  for (const char* text : {"[1]", "3", "{", "{\"a\": 1, \"a\": 2}"}) {
+  for (const char* text : {"[1]", "3", "{", R"({"a": 1, "a": 2})"}) {
     expect_refusal(guarded([&] { parse_parameters(text, "parameters"); }), OKAPI_INVALID_ARGUMENT,
                    "parameters");
   }

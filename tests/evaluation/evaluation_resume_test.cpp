@@ -1,9 +1,9 @@
 // A run that is killed goes on where it stopped, and ends as if nothing had happened.
 #include <fcntl.h>
-#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <string>
 
 #include <gtest/gtest.h>

@@ -12,9 +12,9 @@
 namespace okapi::test {
 
 inline const std::shared_ptr<Model>& savanna() {
-  static const auto model =
+  static const auto kModel =
       Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m", computed_in_f32());
-  return model;
+  return kModel;
 }
 
 inline std::shared_ptr<const BoundTask> savanna_task(Json parameters, uint64_t seed = 1) {

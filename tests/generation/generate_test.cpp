@@ -13,9 +13,9 @@ namespace okapi::test {
 namespace {
 
 std::shared_ptr<const Model> savanna() {
-  static const std::shared_ptr<const Model> model =
+  static const std::shared_ptr<const Model> kModel =
       Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m", computed_in_f32());
-  return model;
+  return kModel;
 }
 
 /// Three lines and a question; the model, trained on these, answers "24169>\n".

@@ -17,9 +17,9 @@ constexpr int64_t kLength = 150;
 constexpr double kRounding = 2e-5;  // float32 sums in another order, through three sharp layers
 
 std::shared_ptr<const Model> small_model() {
-  static const std::shared_ptr<const Model> model =
+  static const std::shared_ptr<const Model> kModel =
       Model::random(engine(), small_config(128, kTrained), 7);
-  return model;
+  return kModel;
 }
 
 /// Parameters for schemes that have some without a default; those of others stay as they are.

@@ -16,9 +16,9 @@ namespace {
 constexpr int64_t kVocab = 128;
 
 std::shared_ptr<const Model> small_model() {
-  static const std::shared_ptr<const Model> model =
+  static const std::shared_ptr<const Model> kModel =
       Model::random(engine(), small_config(kVocab), 7);
-  return model;
+  return kModel;
 }
 
 template <typename Call>

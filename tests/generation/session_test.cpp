@@ -18,9 +18,9 @@ constexpr int64_t kVocab = 128;
 constexpr double kRounding = 2e-5;
 
 std::shared_ptr<const Model> small_model() {
-  static const std::shared_ptr<const Model> model =
+  static const std::shared_ptr<const Model> kModel =
       Model::random(engine(), small_config(kVocab), 7);
-  return model;
+  return kModel;
 }
 
 std::shared_ptr<Session> make_session(SessionOptions options = {}) {

@@ -12,7 +12,7 @@ namespace {
 class Lines : public testing::TestWithParam<std::string> {};
 
 TEST_P(Lines, GreedyTokensAreThoseOfTransformers) {
-  static const auto model =
+  static const auto kModel =
       Model::load(engine(), OKAPI_SOURCE_DIR "/models/savanna-5m", computed_in_f32());
   const Json answers = golden_json("lines/answers.base.json").at(GetParam());
   const bool by_length_seen = answers.at("rope").at("rope_type") == "dynamic";
@@ -20,7 +20,7 @@ TEST_P(Lines, GreedyTokensAreThoseOfTransformers) {
   const int64_t longest = by_length_seen ? 768 : 2000;
   const size_t stride = by_length_seen ? 12 : 8;
   const LinesResult result =
-      check_lines(model, answers, lines_spec(answers.at("rope")), by_length_seen, longest, stride);
+      check_lines(kModel, answers, lines_spec(answers.at("rope")), by_length_seen, longest, stride);
   EXPECT_GE(result.n_checked, 5);
   EXPECT_EQ(result.n_different, 0) << result.first_difference;
 }

@@ -21,18 +21,18 @@ constexpr int64_t kLongLength = 600;
 constexpr size_t kEnds = 16;  // rows kept at each end of a long pass
 
 const Expected& expected() {
-  static const Expected file("tiny-gqa/expected.safetensors");
-  return file;
+  static const Expected kFile("tiny-gqa/expected.safetensors");
+  return kFile;
 }
 
 const Json& index_json() {
-  static const Json json = golden_json("index.json");
-  return json;
+  static const Json kJson = golden_json("index.json");
+  return kJson;
 }
 
 std::shared_ptr<const Model> tiny_gqa() {
-  static const std::shared_ptr<const Model> model = Model::load(engine(), golden("tiny-gqa"));
-  return model;
+  static const std::shared_ptr<const Model> kModel = Model::load(engine(), golden("tiny-gqa"));
+  return kModel;
 }
 
 std::shared_ptr<Session> long_session(const std::shared_ptr<const Model>& model,

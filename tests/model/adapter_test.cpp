@@ -29,8 +29,8 @@ std::filesystem::path peft(const std::string& name) {
 }
 
 std::shared_ptr<const Model> tiny_gqa() {
-  static const std::shared_ptr<const Model> model = Model::load(engine(), golden("tiny-gqa"));
-  return model;
+  static const std::shared_ptr<const Model> kModel = Model::load(engine(), golden("tiny-gqa"));
+  return kModel;
 }
 
 std::vector<float> golden_logits(const std::string& name, size_t row) {

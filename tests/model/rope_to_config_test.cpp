@@ -11,8 +11,8 @@ namespace okapi::test {
 namespace {
 
 std::shared_ptr<const Model> small_model() {
-  static const std::shared_ptr<const Model> model = Model::random(engine(), small_config(), 1);
-  return model;
+  static const std::shared_ptr<const Model> kModel = Model::random(engine(), small_config(), 1);
+  return kModel;
 }
 
 Json written(const Json& config, const std::string& spec) {

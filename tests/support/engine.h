@@ -29,7 +29,7 @@ inline std::string engine_backend() {
 /// backend that was asked for has no device, the program ends with the code that ctest takes for
 /// skipped.
 inline const std::shared_ptr<RuntimeContext>& engine() {
-  static const std::shared_ptr<RuntimeContext> context = [] {
+  static const std::shared_ptr<RuntimeContext> kContext = [] {
     RuntimeOptions options;
     options.n_threads = 2;
     options.backend = engine_backend();
@@ -44,7 +44,7 @@ inline const std::shared_ptr<RuntimeContext>& engine() {
       std::_Exit(kSkipped);
     }
   }();
-  return context;
+  return kContext;
 }
 
 /// For comparisons with what was computed in f32: where a backend computes as its weights are kept,

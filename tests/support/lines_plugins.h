@@ -12,21 +12,21 @@
 namespace okapi {
 
 inline const PluginHost& lines_host() {
-  static const std::shared_ptr<PluginHost> host =
+  static const std::shared_ptr<PluginHost> kHost =
       PluginHost::create({.paths = {OKAPI_BUILD_LIB "/okapi/plugins"}, .uses_environment = false});
-  return *host;
+  return *kHost;
 }
 
 inline std::shared_ptr<const Tokenizer> savanna_tokenizer() {
-  static const std::shared_ptr<const Tokenizer> tokenizer = Tokenizer::open(
+  static const std::shared_ptr<const Tokenizer> kTokenizer = Tokenizer::open(
       OKAPI_TEST_DATA "/tokenizer/savanna.model", {OKAPI_BUILD_LIB "/okapi/tokenizers"});
-  return tokenizer;
+  return kTokenizer;
 }
 
 inline std::shared_ptr<const Tokenizer> small_tokenizer() {
-  static const std::shared_ptr<const Tokenizer> tokenizer = Tokenizer::open(
+  static const std::shared_ptr<const Tokenizer> kTokenizer = Tokenizer::open(
       OKAPI_TEST_DATA "/tokenizer/small.model", {OKAPI_BUILD_LIB "/okapi/tokenizers"});
-  return tokenizer;
+  return kTokenizer;
 }
 
 inline std::shared_ptr<const Dataset> lines_dataset(

@@ -96,7 +96,7 @@ float read(const float* from, int64_t n) {
     for (int c = 0; c < kChains; ++c) sums[c] += load(from + i + c * kLanes);
   }
   Floats total = {};
-  for (int c = 0; c < kChains; ++c) total += sums[c];
+  for (const Floats& chain : sums) total += chain;
   float result = sum(total);
   for (; i < n; ++i) result += from[i];
   return result;

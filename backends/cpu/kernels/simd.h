@@ -102,10 +102,10 @@ inline float largest(Floats v) {
 /// 2^x for x up to 127; exactly 0 below -126. A minimax polynomial of degree 6 on [-1/2, 1/2]
 /// (relative error 2e-9, so the rounding of its evaluation dominates) times a power of two.
 inline Floats exp2(Floats x) {
-  const Floats kRound =
+  const Floats to_integer =
       broadcast(12582912.0F);  // 1.5 * 2^23: adding it leaves the integer in the low bits
-  const Floats shifted = x + kRound;
-  const Floats f = x - (shifted - kRound);
+  const Floats shifted = x + to_integer;
+  const Floats f = x - (shifted - to_integer);
   Floats p = f * 0.000153458120F + 0.00133999312F;
   p = p * f + 0.00961848896F;
   p = p * f + 0.0555032878F;

@@ -199,7 +199,8 @@ okapi::Record Training::record(int64_t index) const {
   Rows rows(options_.rows, host_, seed_, index);
   const Pieces pieces = fitting_pieces(rows, index);
   okapi::Record record = record_of(pieces);
-  record.number("num_questions", static_cast<double>(pieces.size() / 2));
+  const size_t n_questions = pieces.size() / 2;
+  record.number("num_questions", static_cast<double>(n_questions));
   return record;
 }
 

@@ -297,23 +297,23 @@ std::vector<std::string_view> split(std::string_view text) {
 }  // namespace
 
 const std::vector<std::string_view>& adjectives() {
-  static const std::vector<std::string_view> words = split(kAdjectives);
-  return words;
+  static const std::vector<std::string_view> kWords = split(kAdjectives);
+  return kWords;
 }
 
 const std::vector<std::string_view>& nouns() {
-  static const std::vector<std::string_view> words = split(kNouns);
-  return words;
+  static const std::vector<std::string_view> kWords = split(kNouns);
+  return kWords;
 }
 
 const std::vector<std::string_view>& compact_adjectives() {
-  static const std::vector<std::string_view> words = split(kCompactAdjectives);
-  return words;
+  static const std::vector<std::string_view> kWords = split(kCompactAdjectives);
+  return kWords;
 }
 
 const std::vector<std::string_view>& compact_nouns() {
-  static const std::vector<std::string_view> words = split(kCompactNouns);
-  return words;
+  static const std::vector<std::string_view> kWords = split(kCompactNouns);
+  return kWords;
 }
 
 }  // namespace lines

@@ -50,7 +50,7 @@ class SpecReader {
       if (text_[at_] == '\\') {
         ++at_;
         if (at_ == text_.size() || (text_[at_] != '"' && text_[at_] != '\\')) {
-          fail("after \\ wanted \" or \\");
+          fail(R"(after \ wanted " or \)");
         }
       }
       value += text_[at_];

@@ -30,9 +30,9 @@ struct Row {
 
 /// The rows of a prompt, as the definition writes them.
 std::vector<Row> rows_of(const std::string& prompt) {
-  static const std::regex row("line ([^:\n]+): REGISTER_CONTENT is <([0-9]+)>\n");
+  static const std::regex kRow("line ([^:\n]+): REGISTER_CONTENT is <([0-9]+)>\n");
   std::vector<Row> rows;
-  for (std::sregex_iterator it(prompt.begin(), prompt.end(), row), end; it != end; ++it) {
+  for (std::sregex_iterator it(prompt.begin(), prompt.end(), kRow), end; it != end; ++it) {
     rows.push_back({(*it)[1], std::stoll((*it)[2])});
   }
   return rows;

@@ -16,9 +16,9 @@ std::shared_ptr<const Dataset> training(Json params, uint64_t seed = 1) {
 }
 
 std::map<std::string, std::string> rows_of(const std::string& text) {
-  static const std::regex row("line ([^:\n]+): REGISTER_CONTENT is <([0-9]+)>\n");
+  static const std::regex kRow("line ([^:\n]+): REGISTER_CONTENT is <([0-9]+)>\n");
   std::map<std::string, std::string> rows;
-  for (std::sregex_iterator it(text.begin(), text.end(), row), end; it != end; ++it)
+  for (std::sregex_iterator it(text.begin(), text.end(), kRow), end; it != end; ++it)
     rows[(*it)[1]] = (*it)[2];
   return rows;
 }
@@ -98,14 +98,14 @@ TEST(LinesTrainingTest, LongchatDocumentsAreConversations) {
     EXPECT_TRUE(first.starts_with("Below is a record of lines"));
     const auto rows = rows_of(first);
     sizes.insert(rows.size());
-    static const std::regex question(
+    static const std::regex kQuestion(
         "Tell me what is the <REGISTER_CONTENT> in line ([^?]+)\\? I need the number\\.$");
     for (size_t k = 0; k < 6; k += 2) {
       EXPECT_EQ(turns[k]["role"], "user");
       EXPECT_EQ(turns[k + 1]["role"], "assistant");
       const std::string asked = turns[k]["text"];
       std::smatch match;
-      ASSERT_TRUE(std::regex_search(asked, match, question)) << asked;
+      ASSERT_TRUE(std::regex_search(asked, match, kQuestion)) << asked;
       EXPECT_EQ(turns[k + 1]["text"], rows.at(match[1]));  // the number alone: it is what is scored
     }
   }

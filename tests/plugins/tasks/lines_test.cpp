@@ -28,9 +28,9 @@ Error error_of(const std::function<void()>& body) {
 }
 
 std::vector<std::string> rows_of(const std::string& prompt) {
-  static const std::regex row("line [^:\n]+: REGISTER_CONTENT is <[0-9]+>\n");
+  static const std::regex kRow("line [^:\n]+: REGISTER_CONTENT is <[0-9]+>\n");
   std::vector<std::string> rows;
-  for (std::sregex_iterator it(prompt.begin(), prompt.end(), row), end; it != end; ++it) {
+  for (std::sregex_iterator it(prompt.begin(), prompt.end(), kRow), end; it != end; ++it) {
     rows.push_back(it->str());
   }
   return rows;
