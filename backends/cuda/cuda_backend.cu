@@ -53,6 +53,15 @@ __global__ void fill_kernel(T* out, int64_t n, uint32_t seed) {
   }
 }
 
+/// Whether kernels wait for the one before them, as those do that are made for Hopper (device.cuh).
+/// What is made for Ampere does not, and runs on later devices too.
+bool kernels_wait() {
+  cudaFuncAttributes attributes = {};
+  check(cudaFuncGetAttributes(&attributes, fill_kernel<float>), "cudaFuncGetAttributes");
+  constexpr int kHopper = 90;
+  return attributes.ptxVersion >= kHopper;
+}
+
 __global__ void read_kernel(const uint4* data, int64_t n, uint32_t* out) {
   constexpr int kAtOnce = 8;
   const int64_t stride = int64_t{gridDim.x} * blockDim.x;
@@ -147,6 +156,7 @@ Shared::Shared(const BackendOptions& options)
   cudaDeviceProp properties = {};
   check(cudaGetDeviceProperties(&properties, device), "cudaGetDeviceProperties");
   size = {properties.multiProcessorCount, properties.sharedMemPerBlockOptin};
+  begins_early = kernels_wait();
   memory_bytes = properties.totalGlobalMem;
   device_name = properties.name;
   pool = std::make_shared<MemoryPool>(device);
@@ -164,7 +174,7 @@ Shared::Shared(const BackendOptions& options)
 CudaStream::CudaStream(std::shared_ptr<const Shared> shared, const TrainingStreamOptions& options)
     : shared_(std::move(shared)),
       options_(options),
-      queue_(*shared_->pool, shared_->stream),
+      queue_(*shared_->pool, {shared_->stream, shared_->begins_early}),
       blas_workspace_(*shared_->pool),
       converted_x_(*shared_->pool),
       converted_weight_(*shared_->pool),

@@ -37,7 +37,8 @@ struct Shared {
   const int device;
   const cudaStream_t stream;  ///< the caller's; null: each of ours has its own
   DeviceSize size;
-  size_t memory_bytes = 0;  ///< all that the device has
+  bool begins_early = false;  ///< see QueueOptions
+  size_t memory_bytes = 0;    ///< all that the device has
   std::string device_name;
   std::shared_ptr<MemoryPool> pool;
   Blas blas;

@@ -90,8 +90,11 @@ Staging::Place Staging::take(size_t bytes) {
   return place;
 }
 
-Queue::Queue(MemoryPool& pool, cudaStream_t stream)
-    : stream_(stream), direct_(pool), collected_(pool) {
+Queue::Queue(MemoryPool& pool, const QueueOptions& options)
+    : begins_early_(options.begins_early),
+      stream_(options.stream),
+      direct_(pool),
+      collected_(pool) {
   // Not the default stream's slave: an embedder's own work goes on beside it.
   if (stream_ == nullptr) {
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
@@ -239,7 +242,8 @@ void Queue::run_list(cudaStream_t stream) {
     // What is read ahead may have been written just before: by anything before a pass that is
     // collected, never within it.
     const bool is_first = &launch == &list_.launches().front();
-    config.numAttrs = (collecting_ ? is_first : launch.reads_ahead != 0) ? 0 : 1;
+    const bool waits_for_end = collecting_ ? is_first : launch.reads_ahead != 0;
+    config.numAttrs = begins_early_ && !waits_for_end ? 1 : 0;
     const cudaError_t status = cudaLaunchKernelExC(&config, launch.kernel, arguments.data());
     if (status != cudaSuccess) {
       list_.clear();

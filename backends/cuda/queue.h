@@ -112,10 +112,14 @@ class Staging {
   size_t sent_ = 0;
 };
 
+struct QueueOptions {
+  cudaStream_t stream = nullptr;  ///< the caller's, which outlives the queue; null: one of its own
+  bool begins_early = false;  ///< kernels wait for the one before them (wait_for_previous_kernel)
+};
+
 class Queue {
  public:
-  /// `stream`: the caller's, which outlives this; null: one of its own.
-  Queue(MemoryPool& pool, cudaStream_t stream);
+  Queue(MemoryPool& pool, const QueueOptions& options);
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
   ~Queue();
@@ -171,6 +175,7 @@ class Queue {
   Graph* find_or_remember();
   void forget_graphs() noexcept;
 
+  const bool begins_early_;
   cudaStream_t stream_ = nullptr;
   /// Where graphs are captured: stream_, or, if that is the caller's, one of its own, made when it
   /// is needed.

@@ -5,6 +5,8 @@
 #include <fstream>
 #include <limits>
 #include <random>
+#include <span>
+#include <vector>
 
 #include <unistd.h>
 
@@ -26,16 +28,26 @@ void prefill(okapi_session* session, const int32_t* tokens, int64_t n_tokens) {
 // What a backend sets up once is paid for by the first tokens, which are left out.
 constexpr int64_t kFirstTokens = 2;
 
+// What decoding adds to a session, at most.
+constexpr int64_t kDecodeRoom = kFirstTokens + kDecodedTokens + 1;
+
+// Greedily, to the last token: as many passes of one token.
+void generate(okapi_session* session, std::span<const int32_t> prompt, int64_t n_tokens) {
+  okapi_generate_options options = OKAPI_GENERATE_OPTIONS_INIT;
+  options.max_tokens = n_tokens;
+  options.ignore_eos = 1;
+  std::vector<int32_t> ids(static_cast<size_t>(n_tokens));
+  size_t n_ids = 0;
+  int32_t stop_reason = 0;
+  api::call(okapi_session_generate, session, prompt.data(), static_cast<int64_t>(prompt.size()),
+            &options, ids.data(), ids.size(), &n_ids, &stop_reason);
+}
+
 // The mean of a few tokens.
 double seconds_per_decode(okapi_session* session) {
-  const float* logits = nullptr;
-  for (int64_t i = 0; i < kFirstTokens; ++i) {
-    api::call(okapi_session_decode, session, 1, &logits);
-  }
-  const double seconds = seconds_of([&] {
-    for (int64_t i = 0; i < kDecodedTokens; ++i)
-      api::call(okapi_session_decode, session, 1, &logits);
-  });
+  constexpr int32_t kFed = 1;
+  generate(session, {&kFed, 1}, kFirstTokens);
+  const double seconds = seconds_of([&] { generate(session, {}, kDecodedTokens); });
   return seconds / static_cast<double>(kDecodedTokens);
 }
 
@@ -126,7 +138,7 @@ Json BenchRun::measure_rates(int64_t n_tokens, int64_t n_rounds) {
     }
     api::call(okapi_runtime_measure_bandwidth, runtime_, uint64_t{0}, &bandwidth);
     best_bandwidth = std::max(best_bandwidth, bandwidth.value);
-    const auto session = open_session(kDecodedTokens + kFirstTokens + 1);
+    const auto session = open_session(1 + kDecodeRoom);
     prefill(session.get(), tokens.data(), 1);
     best_decode = std::min(best_decode, seconds_per_decode(session.get()));
   }
@@ -193,7 +205,7 @@ Json BenchRun::measure_batch(int64_t n_sessions, int64_t depth, double bandwidth
   std::vector<okapi_session*> pointers;
   for (size_t i = 0; i < n; ++i) {
     note("batch: session " + std::to_string(i + 1));
-    sessions.push_back(open_session(depth + kDecodedTokens + kFirstTokens + 1));
+    sessions.push_back(open_session(depth + kDecodeRoom));
     pointers.push_back(sessions.back().get());
     if (depth > 0) prefill(pointers.back(), tokens.data(), depth);
   }
@@ -225,8 +237,7 @@ Json BenchRun::measure_depths(const std::vector<int64_t>& depths, double bandwid
     throw api::invalid("depths must ascend", "depths");
 
   const std::vector<int32_t> tokens = random_tokens(depths.back() + 1);
-  const auto session =
-      open_session(std::max<int64_t>(depths.back(), 1) + kDecodedTokens + kFirstTokens);
+  const auto session = open_session(std::max<int64_t>(depths.back(), 1) + kDecodeRoom);
   for (const int64_t depth : depths) {
     note("depth " + std::to_string(depth));
     const int64_t held = okapi_session_n_tokens(session.get());
