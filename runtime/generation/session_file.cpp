@@ -4,7 +4,8 @@
 // - keys, values [n_layers, n_kv_heads, n_cached, head_dim]: absent if the cache is empty.
 // - positions [n] f64: if the caller gave them.
 //
-// The metadata names the model by hash, the scheme with its parameters, the plugins, the options.
+// The metadata names the model by hash, the scheme with its parameters, the plugins, the options,
+// and has a hash of the tensors.
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "runtime/base/error.h"
+#include "runtime/base/sha256.h"
 #include "runtime/generation/session.h"
 #include "runtime/generation/session_state.h"
 #include "runtime/model/adapter_weights.h"
@@ -27,6 +29,7 @@ namespace okapi {
 namespace {
 
 constexpr const char* kFormat = "okapi session 1";
+constexpr const char* kTensors[] = {"tokens", "keys", "values", "positions"};
 
 /// Copies the keys or the values of one layer between a page and the file's [K, n_cached, D].
 struct PageRows {
@@ -76,7 +79,19 @@ Json options_json(const SessionState& state) {
           {"deterministic", state.options.deterministic}};
 }
 
-std::map<std::string, std::string> metadata_of(const SessionState& state) {
+using NamedTensors = std::vector<std::pair<std::string, ConstTensorView>>;
+
+std::string sha256_of(const NamedTensors& tensors) {
+  Sha256 hash;
+  for (const auto& [name, tensor] : tensors) {
+    hash.update(name);
+    hash.update(tensor.data, static_cast<size_t>(tensor.count()) * size_of(tensor.dtype));
+  }
+  return hash.hex();
+}
+
+std::map<std::string, std::string> metadata_of(const SessionState& state,
+                                               const NamedTensors& tensors) {
   return {{"format", kFormat},
           {"model_sha256", state.model->sha256()},
           {"weights_dtype", safetensors_name(state.model->dtype())},
@@ -87,7 +102,8 @@ std::map<std::string, std::string> metadata_of(const SessionState& state) {
           {"declared_length", std::to_string(state.declared_length())},
           {"table_sha256", state.rotation ? state.rotation->table_sha256() : ""},
           {"adapter_sha256", adapter_text(state.options.adapter)},
-          {"options", options_json(state).dump()}};
+          {"options", options_json(state).dump()},
+          {"tensors_sha256", sha256_of(tensors)}};
 }
 
 /// A saved file being read: every field is looked for by name, every shape checked.
@@ -101,6 +117,7 @@ class SavedSession {
 
   std::unique_ptr<SessionState> restore() const {
     check_same("format", kFormat, Code::data_loss);
+    check_tensors();
     check_same("model_sha256", model_->sha256());
     check_same("weights_dtype", safetensors_name(model_->dtype()));
     check_same("pair_layout",
@@ -139,6 +156,17 @@ class SavedSession {
         .in("session")
         .field(name)
         .at(file_.path());
+  }
+
+  // Files of before there was such a hash have none.
+  void check_tensors() const {
+    if (!file_.metadata().contains("tensors_sha256")) return;
+    NamedTensors tensors;
+    for (const char* const name : kTensors) {
+      if (file_.has(name)) tensors.emplace_back(name, file_.tensor(name));
+    }
+    if (field("tensors_sha256") == sha256_of(tensors)) return;
+    throw damaged("tensors_sha256", "the tensors are not those that were saved");
   }
 
   // Files of before there were adapters do not say.
@@ -276,7 +304,7 @@ void Session::save(const std::filesystem::path& path) {
                       });
   }
 
-  std::vector<std::pair<std::string, ConstTensorView>> tensors;
+  NamedTensors tensors;
   if (state.n_tokens() > 0) {
     tensors.emplace_back("tokens",
                          ConstTensorView(state.tokens.data(), DType::i32, {state.n_tokens()}));
@@ -294,7 +322,7 @@ void Session::save(const std::filesystem::path& path) {
                          ConstTensorView(state.positions->data(), DType::f64,
                                          {static_cast<int64_t>(state.positions->size())}));
   }
-  write_safetensors(path, tensors, metadata_of(state));
+  write_safetensors(path, tensors, metadata_of(state, tensors));
 }
 
 std::shared_ptr<Session> Session::restore(std::shared_ptr<const Model> model,

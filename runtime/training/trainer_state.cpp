@@ -59,6 +59,18 @@ int64_t steps_of(const TrainerConfig& config, const WindowSource& source) {
       1, std::llround(std::ceil(windows / static_cast<double>(config.batch.sequences))));
 }
 
+// Of a model's own dropout inference knows nothing; who trains with transformers has it.
+void tell_of_dropout(const Logger& logger, const Json& config_json, const std::string& folder) {
+  constexpr const char* kKeys[] = {"attention_dropout", "attn_pdrop", "embd_pdrop",
+                                   "hidden_dropout", "resid_pdrop"};
+  for (const char* const key : kKeys) {
+    const auto found = config_json.find(key);
+    if (found == config_json.end() || !found->is_number() || *found == 0) continue;
+    logger.log(LogLevel::warn, "training", "the model's dropout is not applied in training",
+               {{"key", key}, {"value", found->dump()}, {"folder", folder}});
+  }
+}
+
 }  // namespace
 
 DType compute_dtype(const TrainerConfig& config, Backend& backend) {
@@ -130,6 +142,7 @@ TrainerState::TrainerState(std::shared_ptr<RuntimeContext> runtime, TrainerConfi
   length = config.batch.length > 0 ? config.batch.length : data.train->max_tokens();
 
   base = open_base(config, context->n_threads());
+  tell_of_dropout(context->logger(), base.config_json, base.folder);
   check_ropes();
   activations = compute_dtype(config, *backend);
   config.compute_dtype = activations;  // as checkpoints and results name it

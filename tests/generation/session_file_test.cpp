@@ -202,6 +202,15 @@ TEST(SessionFileTest, CutOrAbsentFilesAreErrors) {
     folder.write("session.safetensors", whole.substr(0, n));
     EXPECT_THROW(Session::restore(small_model(), path), Error) << n << " bytes";
   }
+  // One bit of the tensors.
+  for (const size_t from_end : {size_t{1}, size_t{300}, size_t{5000}}) {
+    std::string changed = whole;
+    changed[changed.size() - from_end] = static_cast<char>(changed[changed.size() - from_end] ^ 1);
+    folder.write("session.safetensors", changed);
+    const Error error = error_of([&] { Session::restore(small_model(), path); });
+    EXPECT_EQ(error.code(), Code::data_loss) << error.full_message();
+    EXPECT_EQ(error.field_name(), "tensors_sha256");
+  }
   // A file of another sort.
   write_safetensors(path, {}, {});
   EXPECT_EQ(error_of([&] { Session::restore(small_model(), path); }).code(), Code::data_loss);

@@ -300,6 +300,26 @@ TEST_F(TrainerTest, DropoutIsSeeded) {
   EXPECT_NE(values_after(make_trainer(config, windows()), 2), one);
 }
 
+TEST_F(TrainerTest, TheModelsOwnDropoutIsNotAppliedAndThatIsSaid) {
+  std::vector<std::string> keys;
+  RuntimeOptions options;
+  options.n_threads = 1;
+  options.backend = engine_backend();
+  options.module_path = engine()->module_path();
+  options.logger = std::make_shared<Logger>(
+      [&](const LogRecord& record) {
+        for (const auto& [name, value] : record.fields) {
+          if (record.component == "training" && name == "key") keys.push_back(value);
+        }
+      },
+      LogLevel::warn);
+  model_changes_ = {{"attention_dropout", 0.1}, {"hidden_dropout", 0.0}};
+  const auto trainer =
+      Trainer::create(RuntimeContext::create(options), TrainerConfig::from_json(run()),
+                      {windows(), nullptr}, /*resume=*/false);
+  EXPECT_EQ(keys, std::vector<std::string>{"attention_dropout"});
+}
+
 TEST_F(TrainerTest, ScheduleOfARopeParameterIsFollowed) {
   Json config = run(4);
   config["rope"] = {

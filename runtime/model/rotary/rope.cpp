@@ -38,6 +38,17 @@ okapi_rope_geometry c_geometry(const RopeGeometry& geometry) {
   return c;
 }
 
+// A factor so far from 1 that scores in float32 could overflow is a mistake, not an experiment.
+void check_factor(const char* field, double value) {
+  constexpr double kMost = 1e6;
+  if (value >= 1 / kMost && value <= kMost) return;
+  throw Error(Code::invalid_argument, std::string(field) + ": wanted a number from " +
+                                          number_text(1 / kMost) + " to " + number_text(kMost) +
+                                          " of all schemes together, found " + number_text(value))
+      .in("rope")
+      .field(field);
+}
+
 }  // namespace
 
 void check_geometry(const RopeGeometry& geometry) {
@@ -159,6 +170,8 @@ Rope::Stage Rope::walk(const RopeGeometry& geometry, const Visit& visit) const {
     stage.rotation_gain *= gain;
     stage.attention_temperature *= temperature;
   }
+  check_factor("rotation_gain", stage.rotation_gain);
+  check_factor("attention_temperature", stage.attention_temperature);
   return stage;
 }
 

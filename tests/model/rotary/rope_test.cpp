@@ -86,6 +86,18 @@ TEST(RopeTest, CanonicalFormHoldsEveryParameterInForce) {
   EXPECT_EQ(parse_rope("linear:scale=auto")->canonical(), "linear:scale=auto");
 }
 
+TEST(RopeTest, FactorsThatWouldOverflowScoresAreRefused) {
+  for (const auto& [spec, field] :
+       {std::pair("yarn:rotation_gain=1e200", "rotation_gain"),
+        std::pair("yarn:rotation_gain=1e-7", "rotation_gain"),
+        std::pair("yarn:attention_temperature=1e-300", "attention_temperature")}) {
+    const Error error = error_of([&, spec = spec] { load_rope(spec); });
+    EXPECT_EQ(error.code(), Code::invalid_argument) << spec;
+    EXPECT_EQ(error.field_name(), field) << spec << ": " << error.full_message();
+  }
+  EXPECT_NO_THROW(load_rope("yarn:rotation_gain=100,attention_temperature=0.001"));
+}
+
 TEST(RopeTest, SaysWhereEachParameterCameFrom) {
   const Json params =
       parse_rope("yarn:beta_fast=16")->json_at(reference_geometry())["schemes"][0]["parameters"];

@@ -149,29 +149,6 @@ TEST(RotationFactorsTest, AStoppedPairIsTheGain) {
   }
 }
 
-// long double carries eleven bits more than double here: an oracle for angle and function alike.
-TEST(RotationFactorsTest, IsExactToFloat32AtAnyPosition) {
-  RopeGeometry geometry = reference_geometry();
-  geometry.head_dim = geometry.rotary_dim = 128;
-  const RopeTable table = load_rope("yarn:scale=4", geometry);
-  const std::vector<double> at = {0, 1, 5, 1000, 4095, 131071, 1048575, 1234567.25, 16777217};
-  std::vector<float> cosines(at.size() * 64);
-  std::vector<float> sines(cosines.size());
-  fill_rotation(table, at, cosines.data(), sines.data());
-  for (size_t i = 0; i < at.size(); ++i) {
-    for (size_t pair = 0; pair < 64; ++pair) {
-      const long double angle = static_cast<long double>(at[i]) * table.inv_freq[pair];
-      const long double gain = table.rotation_gain;
-      // Half an ulp of float32 near the value, and 1e-12 for sine and cosine near zero.
-      const auto near = [](float found, long double wanted) {
-        return std::fabs(found - wanted) <= 6.0e-8L * std::fabs(wanted) + 1e-12L;
-      };
-      EXPECT_TRUE(near(cosines[i * 64 + pair], gain * std::cos(angle))) << at[i] << " " << pair;
-      EXPECT_TRUE(near(sines[i * 64 + pair], gain * std::sin(angle))) << at[i] << " " << pair;
-    }
-  }
-}
-
 TEST(RotationFactorsTest, PositionZeroAndStoppedPairsDoNotRotate) {
   const RopeTable table = load_rope("truncated:a=0.05,b=0.05");
   const double at[] = {0, 12345};
@@ -180,23 +157,6 @@ TEST(RotationFactorsTest, PositionZeroAndStoppedPairsDoNotRotate) {
   fill_rotation(table, at, cosines, sines);
   for (int i = 0; i < 4; ++i) EXPECT_TRUE(cosines[i] == 1 && sines[i] == 0);
   for (int pair : {2, 3}) EXPECT_TRUE(cosines[4 + pair] == 1 && sines[4 + pair] == 0);
-}
-
-TEST(RotationFactorsTest, PiecesEqualTheWhole) {
-  const RopeTable table = load_rope("ntk:scale=3");
-  std::vector<double> at(300);
-  std::iota(at.begin(), at.end(), 0.0);
-  std::vector<float> whole_cos(1200);
-  std::vector<float> whole_sin(1200);
-  std::vector<float> cosines(1200);
-  std::vector<float> sines(1200);
-  fill_rotation(table, at, whole_cos.data(), whole_sin.data());
-  for (size_t begin = 0; begin < 300; begin += 7) {
-    const size_t n = std::min<size_t>(7, 300 - begin);
-    fill_rotation(table, std::span(at).subspan(begin, n), &cosines[begin * 4], &sines[begin * 4]);
-  }
-  EXPECT_EQ(cosines, whole_cos);
-  EXPECT_EQ(sines, whole_sin);
 }
 
 // The specification, section 1.15: x = 0.1 .. 0.8 at position 5, halves rotated.
