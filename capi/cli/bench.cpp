@@ -238,7 +238,7 @@ void add_bench(CLI::App& app, int* exit_code) {
   command
       ->add_option("--depths", arguments->depths,
                    "tokens in the cache, ascending, at which to decode")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->capture_default_str();
   command->add_option("--prefills", arguments->prefills, "further lengths of prefills to measure")
       ->check(CLI::Range(int64_t{2}, int64_t{1} << 24));
@@ -246,27 +246,27 @@ void add_bench(CLI::App& app, int* exit_code) {
       ->add_option("--product", arguments->product,
                    "M, N and K of the matrix product that is taken for the ceiling")
       ->expected(3)
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->capture_default_str();
   command->add_option("--batch", arguments->batch, "decode also so many sequences in one pass")
-      ->check(CLI::NonNegativeNumber);
+      ->check(non_negative());
   command
       ->add_option("--batch-depth", arguments->batch_depth, "tokens that each of them has cached")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->capture_default_str();
   CLI::Option* job =
       command
           ->add_option("--job", arguments->job.n_prompts,
                        "also evaluate so many prompts of the lines task, some of them also "
                        "deterministically,\nand one without a cache")
-          ->check(CLI::PositiveNumber)
+          ->check(positive())
           ->type_name("N");
   command->add_option("--job-length", arguments->job.length, "tokens of each prompt")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->capture_default_str()
       ->needs(job);
   command->add_option("--job-tokens", arguments->job.n_new, "tokens generated for each")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->capture_default_str()
       ->needs(job);
   command

@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
@@ -12,9 +13,35 @@
 
 namespace okapi::cli {
 
+namespace {
+
+template <class IsWanted>
+CLI::Validator number_check(const std::string& type_name, const std::string& wanted,
+                            IsWanted is_wanted) {
+  const auto problem = [wanted, is_wanted](const std::string& text) {
+    double value = 0;
+    if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) && is_wanted(value)) {
+      return std::string();
+    }
+    return "wanted " + wanted + ", found '" + text + "'";
+  };
+  return {problem, type_name};
+}
+
+}  // namespace
+
+CLI::Validator positive() {
+  return number_check("POSITIVE", "a number above 0", [](double value) { return value > 0; });
+}
+
+CLI::Validator non_negative() {
+  return number_check("NONNEGATIVE", "a number of at least 0",
+                      [](double value) { return value >= 0; });
+}
+
 void RuntimeArguments::add_to(CLI::App& app) {
   app.add_option("--threads", n_threads, "most threads one call uses (default: one per core)")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("N");
   app.add_option("--backend", backend, "cpu, cuda (default: the best there is)")->type_name("NAME");
   app.add_option("--plugin-path", plugin_paths,

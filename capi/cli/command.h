@@ -31,6 +31,11 @@ class UsageError : public Failure {
   explicit UsageError(std::string message) : Failure(OKAPI_INVALID_ARGUMENT, std::move(message)) {}
 };
 
+/// Checks of an option's number that say what was wanted, in words: CLI11's own ones print the
+/// limits of a double, 300 digits, and let nan through.
+CLI::Validator positive();
+CLI::Validator non_negative();
+
 /// Options of the subcommands that open a runtime.
 struct RuntimeArguments {
   int32_t n_threads = 0;

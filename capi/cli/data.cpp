@@ -133,7 +133,7 @@ void add_prepare(CLI::App& data, int* exit_code) {
   command
       ->add_option("--length", arguments->length,
                    "split conversations, between rounds, to so many tokens")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("N")
       ->needs(dataset);
   command->add_option("--seed", arguments->seed, "of the dataset (default: 1)")->type_name("N");

@@ -157,11 +157,11 @@ void add_eval(CLI::App& app, int* exit_code) {
       ->type_name("KEY=VALUE")
       ->allow_extra_args(false);
   command->add_option("--length", arguments->length, "length of the prompts in tokens")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("N")
       ->excludes(prompts);
   command->add_option("--samples", arguments->n_samples, "number of prompts")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("N")
       ->excludes(prompts);
   command->add_option("--seed", arguments->seed, "of the prompts (default: 1)")
@@ -174,7 +174,7 @@ void add_eval(CLI::App& app, int* exit_code) {
   command
       ->add_option("--batch", arguments->batch_size,
                    "most sequences in flight (default: what suits)")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("N");
   command->add_flag("--deterministic", arguments->is_deterministic,
                     "the same answers to the bit at every batch size; slower");

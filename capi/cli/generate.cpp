@@ -137,11 +137,11 @@ void add_generate(CLI::App& app, int* exit_code) {
       ->type_name("N")
       ->capture_default_str();
   command->add_option("--temperature", arguments->temperature, "0: greedy")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->type_name("T")
       ->capture_default_str();
   command->add_option("--top-k", arguments->top_k, "choose among the K likeliest; 0: all")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative())
       ->type_name("K")
       ->capture_default_str();
   command->add_option("--top-p", arguments->top_p, "choose among the likeliest that make up P")

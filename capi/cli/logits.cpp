@@ -148,7 +148,7 @@ void add_logits(CLI::App& app, int* exit_code) {
                    "real positions, one per id, instead of 0, 1, 2 ...")
       ->type_name("FILE");
   command->add_option("--chunk", arguments->chunk, "feed the ids in pieces of N")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("N");
   command->add_flag("--raw-keys", arguments->raw_keys,
                     "cache keys unrotated and rotate them when read");

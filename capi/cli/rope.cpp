@@ -178,22 +178,22 @@ void add_rope(CLI::App& app, int* exit_code) {
       explained->add_option("--model", arguments->model_path, "the geometry of this model")
           ->type_name("FOLDER");
   explained->add_option("--head-dim", arguments->head_dim, "channels per head, without a model")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("N")
       ->excludes(model);
   explained->add_option("--trained-length", arguments->trained_length, "tokens, without a model")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("N")
       ->excludes(model);
   explained->add_option("--base", arguments->base, "of RoPE, without a model")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("B")
       ->capture_default_str()
       ->excludes(model);
   explained
       ->add_option("--length", arguments->length,
                    "declared length in tokens (default: the trained one)")
-      ->check(CLI::PositiveNumber)
+      ->check(positive())
       ->type_name("N");
   explained->add_flag("--json", arguments->is_json, "as JSON");
   arguments->runtime.add_to(*explained);

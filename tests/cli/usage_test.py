@@ -36,6 +36,13 @@ class UsageTest(CommandTest):
         self.fails(2, "--model", "eval", "--task", "lines")
         self.fails(2, "--temperature", "generate", MODEL, "--temperature", "warm")
 
+    def test_a_number_with_a_unit_is_refused_in_words(self):
+        arguments = ["eval", "--model", MODEL, "--task", "lines"]
+        for value in ["1k", "0", "-5", "nan"]:
+            self.fails(2, f"--length: wanted a number above 0, found '{value}'", *arguments, "--length", value)
+        self.fails(2, "--temperature: wanted a number of at least 0, found 'nan'", "generate", MODEL,
+                   "--temperature", "nan")
+
     def test_threads_soon_stop_spinning_unless_the_environment_says_how_they_wait(self):
         def spins(**chosen):
             environment = {name: value for name, value in os.environ.items() if "OMP_" not in name}
