@@ -48,12 +48,28 @@ Loaded load_chunk(lua_State* L, const std::string& chunk) {
   return text.ends_with("<eof>") ? Loaded::incomplete : Loaded::wrong;
 }
 
-// Prints what a chunk returned, as the global `print` does.
+// Calls the global `print`; of a table that has no text of its own it shows what is in it.
+constexpr const char* kShow = R"(
+local encode = okapi.json.encode
+return function(...)
+  local shown = table.pack(...)
+  for i = 1, shown.n do
+    local value = shown[i]
+    if type(value) == "table" and not (getmetatable(value) or {}).__tostring then
+      local is_json, text = pcall(encode, value, 2)
+      if is_json then shown[i] = text end
+    end
+  end
+  print(table.unpack(shown, 1, shown.n))
+end
+)";
+
+// Prints what a chunk returned.
 int print_results(LuaHost& lua) {
   lua_State* L = lua.state();
   const int n_results = lua_gettop(L);
   if (n_results == 0) return kExitOk;
-  lua_getglobal(L, "print");
+  lua_rawgetp(L, LUA_REGISTRYINDEX, kShow);
   lua_insert(L, 1);
   return lua.call(n_results, 0);
 }
@@ -87,6 +103,8 @@ int run_repl(const RuntimeArguments& runtime) {
   if (luaL_dostring(L, "okapi = require 'okapi'") != LUA_OK) {
     throw Failure(OKAPI_INTERNAL, lua_tostring(L, -1));
   }
+  if (luaL_dostring(L, kShow) != LUA_OK) throw Failure(OKAPI_INTERNAL, lua_tostring(L, -1));
+  lua_rawsetp(L, LUA_REGISTRYINDEX, kShow);
   if (is_terminal) {
     std::printf("okapi %s, %s. The module is the global `okapi`; Ctrl-D ends.\n",
                 okapi_version_string(), LUA_RELEASE);

@@ -104,6 +104,13 @@ class ReplTest(CommandTest):
     def test_a_statement_may_take_several_lines(self):
         self.assertEqual(self.succeeds("repl", stdin="for i = 1, 2 do\nprint(i)\nend\n"), "1\n2\n")
 
+    def test_a_table_shows_what_is_in_it(self):
+        self.assertEqual(self.succeeds("repl", stdin="{ a = { 1, 2 } }, 3\n"),
+                         '{\n  "a": [\n    1,\n    2\n  ]\n}\t3\n')
+        # What JSON has no form for, and what has a text of its own, are as `print` shows them.
+        shown = self.succeeds("repl", stdin="{ print }\nsetmetatable({}, { __tostring = function() return 'me' end })\n")
+        self.assertRegex(shown, r"^table: 0x[0-9a-f]+\nme\n$")
+
     def test_the_module_is_at_hand(self):
         self.assertEqual(self.succeeds("repl", stdin="type(okapi.model)\n"), "function\n")
 
