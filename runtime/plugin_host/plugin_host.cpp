@@ -119,9 +119,24 @@ void PluginHost::try_file(const fs::path& path) {
       logger_->log(LogLevel::debug, kPluginHostComponent, "found a plugin",
                    {{"id", found.id}, {"version", found.version}, {"file", path.string()}});
     }
+    tell_of_hidden_name(found);
     plugins_.push_back(std::move(found));
   } catch (const Error& error) {
     refuse(path, error.what());
+  }
+}
+
+// Of two plugins by one name the first is meant. Unsaid, a changed copy of a known scheme would be
+// compared with itself.
+void PluginHost::tell_of_hidden_name(const PluginMetadata& found) const {
+  if (logger_ == nullptr) return;
+  for (const std::string& kind : found.kinds) {
+    const PluginMetadata* first = find(kind, found.name);
+    if (first == nullptr) continue;
+    logger_->log(LogLevel::warn, kPluginHostComponent,
+                 "two " + kind + " plugins are named " + found.name + ": " + first->id +
+                     " is used, the other one by its id, " + found.id,
+                 {{"used", first->path.string()}, {"file", found.path.string()}});
   }
 }
 

@@ -72,6 +72,7 @@ class PluginHost {
   void search_environment();
   void try_file(const std::filesystem::path& path);
   void refuse(const std::filesystem::path& path, const std::string& reason);
+  void tell_of_hidden_name(const PluginMetadata& found) const;
   const PluginMetadata* find(std::string_view kind, std::string_view name) const;
   std::vector<std::string> names(std::string_view kind) const;
   [[noreturn]] void fail_not_found(std::string_view kind, std::string_view name) const;

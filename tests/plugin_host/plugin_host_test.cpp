@@ -8,6 +8,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "runtime/base/file.h"
+#include "runtime/base/log.h"
 #include "tests/plugin_host/test_plugins.h"
 #include "tests/support/plugin_harness.h"
 #include "tests/support/temporary_folder.h"
@@ -73,6 +75,29 @@ TEST(PluginHostTest, FirstOfTwoWithOneIdHidesTheOther) {
   EXPECT_EQ(host->plugins()[0].path, folder.path() / "copy.so");
   EXPECT_THAT(reason(*host, good()),
               HasSubstr("hidden by " + (folder.path() / "copy.so").string()));
+}
+
+TEST(PluginHostTest, FirstOfTwoWithOneNameIsUsedAndTheOtherTold) {
+  const std::string id = read_plugin_metadata(good()).id;
+  const std::string other = "x" + id.substr(1);
+  std::string bytes = read_file(good(), size_t{1} << 26);
+  for (size_t at = bytes.find(id); at != std::string::npos; at = bytes.find(id, at)) {
+    bytes.replace(at, id.size(), other);
+  }
+  const TemporaryFolder folder;
+  const fs::path changed = folder.write("changed.so", bytes);
+
+  std::vector<std::string> told;
+  const auto logger = std::make_shared<const Logger>(
+      [&](const LogRecord& record) { told.push_back(record.message); }, LogLevel::warn);
+  const auto host = PluginHost::create({.paths = {changed, good()},
+                                        .uses_environment = false,
+                                        .install_folder = {},
+                                        .logger = logger});
+  EXPECT_EQ(host->rope("good")->identity().id, other);
+  EXPECT_EQ(host->rope(id)->identity().id, id);
+  EXPECT_EQ(told, std::vector<std::string>{"two rope plugins are named good: " + other +
+                                           " is used, the other one by its id, " + id});
 }
 
 TEST(PluginHostTest, TellsEveryPlaceItTriedAndWhyItFailed) {
