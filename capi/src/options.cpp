@@ -1,5 +1,7 @@
 #include "capi/src/options.h"
 
+#include <limits>
+
 namespace okapi::capi {
 
 namespace {
@@ -46,9 +48,11 @@ void check_reserved(std::span<const uint8_t> bytes, const char* name) {
 
 void check_range(int64_t value, int64_t low, int64_t high, const char* name) {
   if (value >= low && value <= high) return;
-  refuse(name, ("must be in [" + std::to_string(low) + ", " + std::to_string(high) + "], is " +
-                std::to_string(value))
-                   .c_str());
+  const bool is_bounded = high < std::numeric_limits<int64_t>::max();
+  const std::string wanted = is_bounded
+                                 ? "in [" + std::to_string(low) + ", " + std::to_string(high) + "]"
+                                 : "at least " + std::to_string(low);
+  refuse(name, ("must be " + wanted + ", is " + std::to_string(value)).c_str());
 }
 
 }  // namespace okapi::capi

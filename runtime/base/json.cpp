@@ -89,6 +89,14 @@ std::string range_text(int64_t low, int64_t high) {
 
 }  // namespace
 
+// Without the parser's own prefix, its name for the error and the place: that is said already.
+static std::string problem_of(const Json::parse_error& error) {
+  const std::string text = error.what();
+  const size_t place = text.find("column");
+  const size_t begin = place == std::string::npos ? place : text.find(": ", place);
+  return begin == std::string::npos ? text : text.substr(begin + 2);
+}
+
 Json parse_json(std::string_view text, const JsonPlace& place, const JsonLimits& limits) {
   const std::string field = place.path.empty() ? "json" : place.path;
   if (text.size() > limits.max_bytes) {
@@ -118,7 +126,7 @@ Json parse_json(std::string_view text, const JsonPlace& place, const JsonLimits&
     const auto line =
         1 + std::count(text.begin(), text.begin() + static_cast<ptrdiff_t>(byte), '\n');
     throw Error(Code::data_loss,
-                "not valid JSON at byte " + std::to_string(error.byte) + ": " + error.what())
+                "not valid JSON at byte " + std::to_string(error.byte) + ": " + problem_of(error))
         .in(place.component)
         .field(field)
         .at(place.file, line);

@@ -155,6 +155,14 @@ void set_first_eos(ModelConfig& config) {
 
 ModelConfig read_model_config(const std::filesystem::path& folder, std::string_view config_file) {
   const std::filesystem::path path = folder / config_file;
+  std::error_code ignored;
+  if (std::filesystem::exists(folder / "adapter_config.json", ignored) &&
+      !std::filesystem::exists(path, ignored)) {
+    throw Error(Code::invalid_argument,
+                "is an adapter, no model: open its base model, and the adapter beside that")
+        .in(kConfigComponent)
+        .at(folder.string());
+  }
   ModelConfig config = read_config(parse_json_file(path, kConfigComponent, kLimits), path.string());
   read_generation_config(folder / "generation_config.json", config);
   set_first_eos(config);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 
 #include "runtime/base/error.h"
@@ -72,9 +73,12 @@ std::string_view header_text(const MappedFile& file) {
   }
   const uint64_t length = read_little_endian(bytes.data());
   if (length > kMaxHeaderBytes) {
-    throw broken(
-        file.path(), "header_length",
-        "wanted at most " + std::to_string(kMaxHeaderBytes) + ", found " + std::to_string(length));
+    // What a clone without Git LFS has in place of the weights is a text that begins so.
+    const bool is_pointer = std::memcmp(bytes.data(), "version https://git-lfs", kLengthBytes) == 0;
+    throw broken(file.path(), "header_length",
+                 is_pointer ? "this is a pointer of Git LFS, not the file itself: git lfs pull"
+                            : "wanted at most " + std::to_string(kMaxHeaderBytes) + ", found " +
+                                  std::to_string(length) + ": it is no safetensors file");
   }
   if (length > bytes.size() - kLengthBytes) {
     throw broken(file.path(), "header_length",

@@ -29,6 +29,7 @@ TEST(ParseJsonTest, NamesFileAndLineOfASyntaxError) {
   EXPECT_EQ(error.code(), Code::data_loss);
   EXPECT_EQ(error.file(), "a.json");
   EXPECT_EQ(error.offset(), 3);
+  EXPECT_THAT(error.message(), HasSubstr("at byte 15: syntax error while parsing object"));
 }
 
 TEST(ParseJsonTest, RefusesWhatReadersDisagreeOn) {

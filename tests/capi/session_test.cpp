@@ -113,6 +113,7 @@ TEST_F(SessionTest, WrongTokensAreNamedAndChangeNothing) {
   EXPECT_EQ(try_prefill({5, static_cast<int32_t>(kVocabSize)}, 2).status, OKAPI_INVALID_ARGUMENT);
   EXPECT_EQ(try_prefill({5, -1}, 2).status, OKAPI_INVALID_ARGUMENT);
   expect_refusal(try_prefill({5}, 0), OKAPI_INVALID_ARGUMENT, "n_tokens");
+  EXPECT_EQ(try_prefill({5}, 0).message(), "n_tokens must be at least 1, is 0");
   expect_refusal(try_prefill({5}, -3), OKAPI_INVALID_ARGUMENT, "n_tokens");
   expect_continues(session.get(), ids);
 }

@@ -50,6 +50,7 @@ class AdapterTest(CommandTest):
         text = self.succeeds("adapter", "info", LORA, "--model", BASE)
         self.assertIn(about["sha256"], text)
         self.fails(1, "okapi adapter info " + LORA + " --model BASE", "info", LORA)
+        self.fails(1, LORA + ": is an adapter, no model", "eval", "--model", LORA, "--task", "lines")
 
     def test_a_trained_adapter_serves_generate_and_eval_as_its_merged_model_does(self):
         lora, merged = self.path("lora"), self.path("merged")

@@ -146,6 +146,23 @@ TEST(HostileSafetensorsTest, EveryHostileFileIsRefusedByFileAndField) {
   for (const Hostile& hostile : cases) expect_refused(hostile);
 }
 
+TEST(HostileSafetensorsTest, APointerOfGitLfsIsNamedAsSuch) {
+  const auto message_of = [](const std::string& bytes) -> std::string {
+    const TemporaryFolder folder;
+    write_tiny_model(folder.path(), smallest());
+    folder.write("model.safetensors", bytes);
+    try {
+      Checkpoint::open(folder.path());
+    } catch (const Error& error) {
+      return error.message();
+    }
+    return "was accepted";
+  };
+  EXPECT_THAT(message_of("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+              testing::HasSubstr("Git LFS"));
+  EXPECT_THAT(message_of("<!DOCTYPE html>"), testing::HasSubstr("it is no safetensors file"));
+}
+
 /// A configuration with one key changed; null removes it.
 Hostile config_case(const std::string& name, const std::string& key, const Json& value,
                     const std::string& field) {
