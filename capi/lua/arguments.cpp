@@ -15,6 +15,22 @@ static Failure wrong_type(lua_State* L, int index, const std::string& name, cons
   return invalid(name + ": wanted " + wanted + ", found " + found_at(L, index), name);
 }
 
+// What the metatable calls its objects, as "okapi.model", or "". Looked for without making the key,
+// which might raise.
+static std::string name_of_kind(lua_State* L, int index) {
+  need_stack(L, 3);
+  if (!lua_getmetatable(L, index)) return "";
+  const int metatable = lua_gettop(L);
+  std::string name;
+  for (lua_pushnil(L); name.empty() && lua_next(L, metatable) != 0; lua_pop(L, 1)) {
+    const bool is_name = lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING &&
+                         std::string_view(lua_tostring(L, -2)) == "__name";
+    if (is_name) name = lua_tostring(L, -1);
+  }
+  lua_settop(L, metatable - 1);
+  return name;
+}
+
 std::string found_at(lua_State* L, int index) {
   switch (lua_type(L, index)) {
     case LUA_TNONE:
@@ -35,8 +51,11 @@ std::string found_at(lua_State* L, int index) {
       std::snprintf(buffer, sizeof buffer, "%.14g", lua_tonumber(L, index));
       return buffer;
     }
-    default:
+    default: {
+      const std::string name = name_of_kind(L, index);
+      if (name.starts_with("okapi.")) return "an " + name;
       return std::string("a ") + luaL_typename(L, index);
+    }
   }
 }
 

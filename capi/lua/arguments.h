@@ -13,7 +13,7 @@
 
 namespace okapi::lua {
 
-/// "table", or "number 3.5", "string 'x'": what a message says was found.
+/// "a table", "3.5", "'x'", "an okapi.model": what a message says was found.
 std::string found_at(lua_State* L, int index);
 
 std::string text_at(lua_State* L, int index, const std::string& name);

@@ -21,6 +21,7 @@ static int model_new(lua_State* L) {
   const bool is_random = lua_type(L, 1) == LUA_TTABLE;
   std::vector<std::string> known = kLoadOptions;
   if (is_random) known.insert(known.end(), {"random", "seed"});
+  const std::string path = is_random ? "" : text_at(L, 1, "path");
   const Options given(L, is_random ? 1 : 2, "model", known);
 
   okapi_model_options options = OKAPI_MODEL_OPTIONS_INIT;
@@ -50,7 +51,6 @@ static int model_new(lua_State* L) {
                                      &options);
     });
   } else {
-    const std::string path = text_at(L, 1, "path");
     long_call.run(
         [&] { model = api::make<okapi_model>(okapi_model_open, runtime, path.c_str(), &options); });
   }

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "capi/lua/arguments.h"
 #include "capi/lua/state.h"
 
 namespace okapi::lua {
@@ -61,7 +62,7 @@ T* object_at(lua_State* L, int index) {
   auto* box = static_cast<Box<T>*>(userdata_of(L, index, &BoxKind<T>::kKey));
   const std::string name = BoxKind<T>::kName;
   if (box == nullptr) {
-    throw api::invalid(name + " expected, found " + luaL_typename(L, index), name);
+    throw api::invalid(name + ": wanted an okapi." + name + ", found " + found_at(L, index), name);
   }
   if (box->object == nullptr) {
     throw Failure(OKAPI_FAILED_PRECONDITION, "the " + name + " is closed");

@@ -93,7 +93,9 @@ static Json value_json(lua_State* L, int index, const std::string& name, Floats 
     default:
       break;
   }
-  throw invalid(name + ": JSON has no form for " + found_at(L, index), name);
+  throw invalid(
+      name + ": wanted a string, a number, true, false or a table, found " + found_at(L, index),
+      name);
 }
 
 Json json_at(lua_State* L, int index, const std::string& name, Floats floats) {

@@ -135,7 +135,10 @@ static int run_table(lua_State* L) {
   }
   const int answer = lua_gettop(L);
   for (lua_pushnil(L); lua_next(L, answer); lua_pop(L, 1)) {
-    const char* key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : luaL_typename(L, -2);
+    if (lua_type(L, -2) != LUA_TSTRING) {
+      return luaL_error(L, "wanted a table with inv_freq, found a list: { inv_freq = list }");
+    }
+    const char* key = lua_tostring(L, -2);
     if (std::strcmp(key, "inv_freq") != 0 && std::strcmp(key, "rotation_gain") != 0 &&
         std::strcmp(key, "attention_temperature") != 0) {
       return luaL_error(

@@ -74,8 +74,8 @@ end)
 t.test("metatables cannot be reached, and methods need their own kind", function()
   local model = okapi.model { random = shape }
   t.equal(getmetatable(model), false)
-  t.fails("session expected, found userdata", model:session().prefill, model, { 1 })
-  t.fails("model expected, found nil", model.info, nil)
+  t.fails("session: wanted an okapi.session, found an okapi.model", model:session().prefill, model, { 1 })
+  t.fails("model: wanted an okapi.model, found nothing", model.info, nil)
 end)
 
 t.test("running out of memory inside a binding is an error, not a crash", function()

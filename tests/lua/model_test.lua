@@ -52,6 +52,7 @@ end)
 t.test("a configuration may be text as well", function()
   local model <close> = okapi.model { random = okapi.json.encode(shape), seed = 7 }
   t.equal(model:info().vocab_size, 100)
+  t.fails("path: wanted a string, found nothing", okapi.model)
   t.fails("option 'random' is missing", okapi.model, { seed = 7 })
 end)
 

@@ -78,6 +78,7 @@ t.test("a wrong answer is refused, saying what was wanted", function()
   local answers = {
     { { inv_freq = { 1, 2 } }, ("wanted %d numbers, found 2"):format(info.head_dim // 2) },
     { { inv_freqs = {} }, "unknown field 'inv_freqs'" },
+    { { 1.0, 0.5 }, "wanted a table with inv_freq, found a list" },
     { { rotation_gain = "big" }, "rotation_gain: wanted a number, found string" },
     { 5, "wanted a table with inv_freq, found number" },
     { { rotation_gain = 0 / 0 }, "" }, -- okapi's own check

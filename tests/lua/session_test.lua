@@ -157,7 +157,7 @@ t.test("mistakes are named", function()
   t.fails("rope_length: wanted a length in tokens or 'follow'", model.session, model, { rope_length = "all" })
   t.fails("tokens[2]: wanted an integer", session.prefill, session, { 1, "2" })
   t.equal(t.fails("", session.prefill, session, { 99999 }).code, "INVALID_ARGUMENT")
-  t.fails("session expected, found table", session.prefill, {}, ids)
+  t.fails("session: wanted an okapi.session, found a table", session.prefill, {}, ids)
   t.fails("unknown option 'ropes'", model.session, model, { ropes = "plain" })
 end)
 
