@@ -2,8 +2,11 @@
 -- Expect:   plain fails just past its trained 512 tokens; linear and ntk, without training, fail
 --           sooner or later; yarn holds to four times that, and by length a good way further.
 -- Run:      okapi run scripts/experiments/rope_retrieval.lua [MODEL] [--samples 24]
---             [--lengths 256,512,768,1024,2048,4096] [--out results]
+--             [--lengths 256,512,768,1024,2048,4096] [--schemes 'plain; yarn:scale=4; ...']
+--             [--out results]
 --
+-- --schemes asks these instead of the table's own, plugins of yours among them, where
+-- OKAPI_PLUGIN_PATH names their folder.
 -- Every sample is kept in OUT/rope_retrieval.db as it finishes: interrupted, the same command goes
 -- on where it stopped. OUT/rope_retrieval.csv has a row per sample.
 
@@ -18,6 +21,7 @@ local given = options.parse(arg, {
   model = here .. "/../../models/savanna-5m",
   samples = 24,
   lengths = { 256, 512, 768, 1024, 2048, 4096 },
+  schemes = "", -- those below
   out = "results",
 }, "model")
 
@@ -51,10 +55,18 @@ local schemes = {
   { name = "yarn by length", spec = "yarn" },
   { name = "turns by length", spec = "turns" },
 }
+if given.schemes ~= "" then
+  schemes = {}
+  for spec in given.schemes:gmatch("%s*([^;]*[^;%s])") do
+    schemes[#schemes + 1] = { name = spec, spec = spec }
+  end
+  assert(#schemes > 0, "--schemes: wanted specs with ; between them, found none")
+end
 
 local model <close> = okapi.model(given.model) -- weights are loaded once for all schemes
 local results <close> = okapi.results(given.out .. "/rope_retrieval.db")
 
+for _, scheme in ipairs(schemes) do model:rope(scheme.spec) end -- a mistake shows before the work
 print(("Lines retrieved by %s, trained on %d tokens: share of %d, and its 95 %% interval")
   :format(given.model:match("([^/]+)/*$"), model:info().trained_length, given.samples))
 local table_of_results = grid.new("tokens", given.lengths)

@@ -52,5 +52,20 @@ class ExtendTest(CommandTest):
         self.assertEqual(self.succeeds(*self.arguments()), table)
 
 
+class RetrievalTest(CommandTest):
+    def arguments(self, schemes):
+        return ["run", os.path.join(SCRIPTS, "rope_retrieval.lua"), MODEL, "--samples", 2, "--lengths", 128,
+                "--schemes", schemes, "--out", self.path("results")]
+
+    def test_it_asks_the_schemes_that_it_is_given(self):
+        text = self.succeeds(*self.arguments("plain;linear:scale=1 | truncated:length=9999; "))
+        self.assertEqual([line.split("  ")[0] for line in text.splitlines()[2:-1]],
+                         ["plain", "linear:scale=1 | truncated:length=9999"])
+
+    def test_a_scheme_that_is_none_is_told_before_the_first_question(self):
+        self.assertEqual(self.fails(1, "did you mean yarn?", *self.arguments("plain; yran")).stdout, "")
+        self.fails(1, "found none", *self.arguments(" ; "))
+
+
 if __name__ == "__main__":
     main()

@@ -20,7 +20,7 @@ end
 
 function grid:begin_row(name)
   self.row = name
-  put(("%-" .. NAME_WIDTH .. "s"):format(name))
+  put(("%-" .. NAME_WIDTH - 1 .. "s "):format(name))
 end
 
 function grid:add(text)
