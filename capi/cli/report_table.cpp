@@ -1,5 +1,9 @@
 #include "capi/cli/report_table.h"
 
+#include <map>
+
+#include <fmt/format.h>
+
 #include "capi/cli/terminal.h"
 
 namespace okapi::cli {
@@ -50,6 +54,53 @@ std::vector<std::vector<std::string>> report_rows(const Json& report) {
       const auto attribute = group.begin();  // the first member names the group
       rows.push_back(row_of(attribute.key() + " " + cell(*attribute, 2), group));
     }
+  }
+  return rows;
+}
+
+std::string training_title(const Json& run) {
+  const Json& config = run.at("info").at("config");
+  const Json& steps = run.at("steps");
+  const std::string done = steps.empty() ? ", no steps"
+                                         : ", rope " + cell(steps.back().at("rope")) + ", " +
+                                               cell(steps.back().at("step")) + " steps";
+  return "training of " + cell(config.at("model")) +
+         (config.at("lora").is_null() ? "" : ", an adapter") + done;
+}
+
+// Step to the mean loss of its evaluation, over the tokens of all positions.
+static std::map<int64_t, double> evaluation_losses(const Json& run) {
+  std::map<int64_t, double> losses;
+  for (const Json& evaluation : run.at("evaluations")) {
+    double sum = 0;
+    double n_tokens = 0;
+    for (const Json& bucket : evaluation.at("buckets")) {
+      if (bucket.at("loss").is_null()) continue;
+      const double n = bucket.at("n_tokens").get<double>();
+      sum += bucket.at("loss").get<double>() * n;
+      n_tokens += n;
+    }
+    if (n_tokens > 0) losses[evaluation.at("step").get<int64_t>()] = sum / n_tokens;
+  }
+  return losses;
+}
+
+std::vector<std::vector<std::string>> curve_rows(const Json& run) {
+  constexpr size_t kMostRows = 24;
+  const Json& steps = run.at("steps");
+  const std::map<int64_t, double> evaluations = evaluation_losses(run);
+  const size_t stride = (steps.size() + kMostRows - 1) / kMostRows;
+  std::vector<std::vector<std::string>> rows = {
+      {"step", "loss", "evaluation", "learning rate", "tokens"}};
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const Json& step = steps[i];
+    const auto evaluated = evaluations.find(step.at("step").get<int64_t>());
+    const bool is_shown = (steps.size() - 1 - i) % stride == 0 || evaluated != evaluations.end();
+    if (!is_shown) continue;
+    rows.push_back({cell(step.at("step")), cell(step.at("loss"), 4),
+                    evaluated == evaluations.end() ? "" : format_number(evaluated->second, 4),
+                    fmt::format("{:.3g}", step.at("learning_rate").get<double>()),
+                    cell(step.at("n_tokens"))});
   }
   return rows;
 }

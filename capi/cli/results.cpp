@@ -37,7 +37,27 @@ int show_results(const ResultsArguments& arguments) {
     print_line(format_table(report_rows(run)));
     print_line("");
   }
-  if (runs.empty()) print_line("no runs");
+  const Json training = parse_json(api::text(okapi_results_training, results.get()));
+  for (const Json& run : training) print_line(training_title(run));
+  if (!training.empty()) print_line("okapi results training " + arguments.path + " has the curves");
+  if (runs.empty() && training.empty()) print_line("no runs");
+  return kExitOk;
+}
+
+int show_training(const ResultsArguments& arguments) {
+  const auto runtime = RuntimeArguments().open();
+  const auto results = open_results(runtime.get(), arguments.path);
+  const Json training = parse_json(api::text(okapi_results_training, results.get()));
+  if (arguments.is_json) {
+    print_json(training);
+    return kExitOk;
+  }
+  for (const Json& run : training) {
+    print_line(training_title(run));
+    print_line(format_table(curve_rows(run)));
+    print_line("");
+  }
+  if (training.empty()) print_line("no training runs");
   return kExitOk;
 }
 
@@ -64,6 +84,7 @@ void add_results(CLI::App& app, int* exit_code) {
   command->footer(
       "Examples:\n"
       "  okapi results show results/rope_retrieval.db\n"
+      "  okapi results training results/extend.db\n"
       "  okapi results export results/rope_retrieval.db --csv samples.csv");
   auto arguments = std::make_shared<ResultsArguments>();
 
@@ -71,6 +92,11 @@ void add_results(CLI::App& app, int* exit_code) {
   show->add_option("DB", arguments->path, "results file")->required();
   show->add_flag("--json", arguments->is_json, "as JSON");
   show->callback([arguments, exit_code] { *exit_code = show_results(*arguments); });
+
+  CLI::App* training = command->add_subcommand("training", "The curves of every training run");
+  training->add_option("DB", arguments->path, "results file")->required();
+  training->add_flag("--json", arguments->is_json, "as JSON, every step");
+  training->callback([arguments, exit_code] { *exit_code = show_training(*arguments); });
 
   CLI::App* to_file =
       command->add_subcommand("export", "Every sample, for programs that read no SQLite");

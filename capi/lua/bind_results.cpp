@@ -24,6 +24,11 @@ static int results_summary(lua_State* L) {
   return 1;
 }
 
+static int results_training(lua_State* L) {
+  push_json_text(L, api::text(okapi_results_training, object_at<okapi_results>(L, 1)));
+  return 1;
+}
+
 template <int32_t kFormat>
 static int results_export(lua_State* L) {
   const okapi_results* results = object_at<okapi_results>(L, 1);
@@ -36,6 +41,7 @@ void open_results(lua_State* L) {
   const luaL_Reg methods[] = {{"export_csv", entry<results_export<OKAPI_EXPORT_CSV>>},
                               {"export_json", entry<results_export<OKAPI_EXPORT_JSON>>},
                               {"summary", entry<results_summary>},
+                              {"training", entry<results_training>},
                               {nullptr, nullptr}};
   define_box<okapi_results>(L, methods);
   lua_pushcfunction(L, entry<results_new>);

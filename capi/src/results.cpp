@@ -38,6 +38,13 @@ okapi_status okapi_results_summary(const okapi_results* results, char* buffer, s
   });
 }
 
+okapi_status okapi_results_training(const okapi_results* results, char* buffer, size_t capacity,
+                                    size_t* needed, okapi_error** error) {
+  return guard(__func__, error, [&] {
+    copy_json(require(results, "results")->results->training(), buffer, capacity, needed);
+  });
+}
+
 okapi_status okapi_results_describe(const okapi_results* results, char* buffer, size_t capacity,
                                     size_t* needed, okapi_error** error) {
   return guard(__func__, error, [&] {

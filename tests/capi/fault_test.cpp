@@ -176,6 +176,7 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_results_ref),
       OKAPI_ENTRY(okapi_results_unref),
       OKAPI_ENTRY(okapi_results_summary),
+      OKAPI_ENTRY(okapi_results_training),
       OKAPI_ENTRY(okapi_results_describe),
       OKAPI_ENTRY(okapi_results_export),
 

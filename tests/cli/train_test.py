@@ -34,6 +34,23 @@ class TrainTest(CommandTest):
         done = self.json_of("train", self.config(), "--resume", "--json")
         self.assertNotIn("step", done)  # nothing was left to do
 
+    def test_the_curves_in_a_results_file_are_shown(self):
+        database = self.path("curves.db")
+        config = self.config(steps=30, extra=f"  holdout: 2\nevaluation: {{every: 20}}\nresults: {database}\n")
+        self.succeeds("train", config, "--set", "checkpoint={}")
+        shown = self.succeeds("results", "show", database)
+        self.assertIn(f"training of {MODEL}, rope plain:base=1100, 30 steps", shown)
+        self.assertNotIn("no runs", shown)
+        rows = [line.split() for line in self.succeeds("results", "training", database).splitlines()[2:-1]]
+        (run,) = self.json_of("results", "training", database, "--json")
+        losses = {step["step"]: step["loss"] for step in run["steps"]}
+        self.assertEqual(sorted(losses), list(range(1, 31)))
+        # Every second step, and where something was evaluated.
+        self.assertEqual([int(row[0]) for row in rows], list(range(2, 31, 2)))
+        for row in rows:
+            self.assertAlmostEqual(float(row[1]), losses[int(row[0])], delta=6e-5)
+        self.assertEqual([int(row[0]) for row in rows if len(row) == 5], [20, 30])
+
     def test_a_plan_says_what_it_takes(self):
         plan = self.json_of("train", self.config(), "--plan", "--json")
         self.assertTrue(plan["fits"])

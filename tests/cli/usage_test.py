@@ -6,7 +6,7 @@ from command import CommandTest, MODEL, main, run
 
 SUBCOMMANDS = ["run", "repl", "generate", "logits", "eval", "results", "rope", "plugins", "info", "adapter", "delta",
                "data", "train", "bench"]
-NESTED = [["results", "show"], ["results", "export"], ["rope", "list"], ["rope", "explain"],
+NESTED = [["results", "show"], ["results", "training"], ["results", "export"], ["rope", "list"], ["rope", "explain"],
           ["data", "prepare"], ["data", "info"], ["adapter", "info"], ["adapter", "merge"], ["delta", "make"],
           ["delta", "check"], ["delta", "apply"], ["plugins", "list"], ["plugins", "info"], ["plugins", "check"]]
 

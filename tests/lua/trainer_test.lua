@@ -152,6 +152,16 @@ t.test("an evaluation and an export are cancelled too", function()
   t.equal(trainer:step().step, 2)
 end)
 
+t.test("the curves of a run are in its results file", function()
+  local path = t.folder .. "/curves.db"
+  local _, losses = losses_of { results = path, evaluation = { every = 4 } }
+  local runs = okapi.results(path):training()
+  t.equal(#runs, 1)
+  t.equal(#runs[1].steps, 4)
+  for i, step in ipairs(runs[1].steps) do t.equal(step.loss, losses[i], "loss") end
+  t.equal(runs[1].evaluations[1].step, 4)
+end)
+
 t.test("progress counts steps", function()
   local last
   okapi.train(config { progress = function(progress) if progress.stage == "train" then last = progress end end })

@@ -62,6 +62,15 @@ OKAPI_API void okapi_results_unref(okapi_results* results);
 OKAPI_API okapi_status okapi_results_summary(const okapi_results* results, char* buffer,
                                              size_t capacity, size_t* needed, okapi_error** error);
 
+/// All training runs, as a JSON array: created_at, identity and info (its "config" is that of
+/// okapi_trainer_open()), "steps" (step, loss, gradient_norm, learning_rate, n_tokens, n_learned,
+/// seconds, rope) and "evaluations" (step, rope, "buckets" by position), in order.
+///
+/// @note [thread-safe]
+/// @since 0.1
+OKAPI_API okapi_status okapi_results_training(const okapi_results* results, char* buffer,
+                                              size_t capacity, size_t* needed, okapi_error** error);
+
 /// The file, its schema version and whether it is read only, as a JSON object.
 ///
 /// @note [thread-safe]
