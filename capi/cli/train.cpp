@@ -141,10 +141,13 @@ int train(const TrainArguments& arguments) {
       return api::make<okapi_trainer>(okapi_trainer_open, runtime.get(), config.c_str(), &options);
     });
   }
+  const auto merged = static_cast<uint8_t>(arguments.merged ? 1 : 0);
+  if (!arguments.export_folder.empty()) {
+    api::call(okapi_trainer_check_export, trainer.get(), arguments.export_folder.c_str(), merged);
+  }
   const bool is_complete = run_to_end(trainer.get(), arguments.is_json);
   if (is_complete && !arguments.export_folder.empty()) {
-    api::call(okapi_trainer_export, trainer.get(), arguments.export_folder.c_str(),
-              static_cast<uint8_t>(arguments.merged ? 1 : 0));
+    api::call(okapi_trainer_export, trainer.get(), arguments.export_folder.c_str(), merged);
   }
 
   const Json metrics = parse_json(api::text(okapi_trainer_metrics, trainer.get()));
@@ -154,6 +157,8 @@ int train(const TrainArguments& arguments) {
     const Json& step = metrics.at("step");
     print_line(fmt::format("step {}: loss {:.4f}, {:.0f} tokens/s", step.value("step", int64_t{0}),
                            step.value("loss", 0.0), step.value("tokens_per_second", 0.0)));
+  } else if (is_complete) {
+    print_line("all steps were done before");
   }
   if (is_complete) return kExitOk;
   std::fputs(metrics.contains("checkpoint")

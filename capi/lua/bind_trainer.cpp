@@ -126,11 +126,15 @@ static void cancellable(lua_State* L, okapi_trainer* trainer, const Options& giv
   call();
 }
 
+static uint8_t merged_option(const Options& given) {
+  return given.boolean("merged", false) ? 1 : 0;
+}
+
 static void export_to(lua_State* L, okapi_trainer* trainer, const std::string& folder,
                       const Options& given) {
-  const uint8_t is_merged = given.boolean("merged", false) ? 1 : 0;
+  const uint8_t merged = merged_option(given);
   cancellable(L, trainer, given,
-              [&] { api::call(okapi_trainer_export, trainer, folder.c_str(), is_merged); });
+              [&] { api::call(okapi_trainer_export, trainer, folder.c_str(), merged); });
 }
 
 static Json metrics_of(const okapi_trainer* trainer) {
@@ -163,6 +167,9 @@ static int train(lua_State* L) {
   }
   okapi_runtime* runtime = push_runtime_option(L, given);
   const Handle<okapi_trainer> trainer = open(L, runtime, config, given);
+  if (folder) {
+    api::call(okapi_trainer_check_export, trainer.get(), folder->c_str(), merged_option(given));
+  }
   run(L, trainer.get(), -1, given);
   if (folder) export_to(L, trainer.get(), *folder, given);
   push_json(L, summary_of(trainer.get()));

@@ -189,6 +189,16 @@ okapi_status okapi_trainer_export(okapi_trainer* trainer, const char* folder, ui
   });
 }
 
+okapi_status okapi_trainer_check_export(const okapi_trainer* trainer, const char* folder,
+                                        uint8_t merged, okapi_error** error) {
+  return guard(__func__, error, [&] {
+    require(trainer, "trainer")->poison.check();
+    require_path(folder, "folder");
+    check_boolean(merged, "merged");
+    trainer->trainer->check_export(folder, merged == 1);
+  });
+}
+
 okapi_status okapi_trainer_describe(const okapi_trainer* trainer, char* buffer, size_t capacity,
                                     size_t* needed, okapi_error** error) {
   return guard(__func__, error, [&] {

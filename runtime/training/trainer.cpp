@@ -86,10 +86,7 @@ void Trainer::run(int64_t until, const CancelToken* cancel) {
       for (const CancelToken* token : state.cancels()) token->check();
       step();
       const bool is_last = state.step == end;
-      if (state.data.evaluation &&
-          (is_due(config.evaluation.every) || (is_last && config.evaluation.every > 0))) {
-        evaluate();
-      }
+      if (is_due(config.evaluation.every) || (is_last && config.evaluation.every > 0)) evaluate();
       if (state.folder && (is_due(config.checkpoint.every) || is_last)) save();
     }
     state.flush_results();
@@ -102,6 +99,10 @@ void Trainer::run(int64_t until, const CancelToken* cancel) {
 
 void Trainer::export_to(const std::filesystem::path& folder, bool merged) {
   state_->export_to(folder, merged, state_->cancels());
+}
+
+void Trainer::check_export(const std::filesystem::path& folder, bool merged) const {
+  state_->check_export(folder, merged);
 }
 
 void Trainer::set_listener(TrainerListener listener) { state_->listener = std::move(listener); }

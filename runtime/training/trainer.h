@@ -95,8 +95,13 @@ class Trainer {
   /// or the adapter as a peft folder; both, where tensors of the model were trained beside an
   /// adapter (the model then without the adapter in it). `merged`: the model with the adapter in
   /// it. The model's config.json has the evaluation rope. Throws invalid_argument when the folder
-  /// is the base model's or the one that the adapter started from; cancelled, between two tensors.
+  /// is the base model's or the one that the adapter started from, or when there is no adapter to
+  /// be merged; cancelled, between two tensors.
   void export_to(const std::filesystem::path& folder, bool merged = false);
+
+  /// Makes the folder and throws what an export to it would, the disk's room apart: hours of
+  /// training should not end there.
+  void check_export(const std::filesystem::path& folder, bool merged = false) const;
 
   void set_listener(TrainerListener listener);
   /// Of every call but save; null takes it away.

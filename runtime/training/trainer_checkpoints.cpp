@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
+#include "runtime/base/file.h"
 #include "runtime/model/companion_files.h"
 #include "runtime/model/rotary/rope.h"
 #include "runtime/results/results.h"
@@ -127,10 +128,28 @@ std::filesystem::path TrainerState::save() {
   return last_checkpoint;
 }
 
+void TrainerState::open_export(const std::filesystem::path& to, bool merged) const {
+  if (merged && !parameters->has_adapter()) {
+    throw Error(Code::invalid_argument,
+                "merged: there is no adapter to merge, as the run has no lora section")
+        .in("training")
+        .field("merged");
+  }
+  make_output_folder(to, "folder", {base.folder, config.lora ? config.lora->from : ""});
+}
+
+void TrainerState::check_export(const std::filesystem::path& to, bool merged) const {
+  open_export(to, merged);
+  const std::filesystem::path probe = to / ".okapi-export";
+  write_file_atomically(probe, "");
+  std::error_code ignored;
+  std::filesystem::remove(probe, ignored);
+}
+
 void TrainerState::export_to(const std::filesystem::path& to, bool merged,
                              std::span<const CancelToken* const> cancelled_by) {
   for (const CancelToken* token : cancelled_by) token->check();
-  make_output_folder(to, "folder", {base.folder, config.lora ? config.lora->from : ""});
+  open_export(to, merged);
   const bool has_adapter = parameters->has_adapter();
   const bool writes_model = parameters->trains_base() || merged || !has_adapter;
   if (has_adapter && !merged) {

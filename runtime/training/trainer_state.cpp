@@ -59,6 +59,28 @@ int64_t steps_of(const TrainerConfig& config, const WindowSource& source) {
       1, std::llround(std::ceil(windows / static_cast<double>(config.batch.sequences))));
 }
 
+/// How many windows one evaluation has.
+int64_t evaluation_windows(const TrainerConfig& config, const WindowSource& source) {
+  const int64_t count = source.count();
+  const int64_t wanted = config.evaluation.windows;
+  if (wanted == 0 && count < 0) {
+    throw bad_config("evaluation.windows", "must be given, as the data never end");
+  }
+  if (wanted == 0) return count;
+  return count < 0 ? wanted : std::min(count, wanted);
+}
+
+// A run would stop at its first evaluation, or go to its end without one.
+void check_evaluations(const TrainerConfig& config, const TrainerData& data) {
+  if (config.evaluation.every == 0) return;
+  if (!data.evaluation) {
+    throw bad_config("evaluation.every",
+                     "there are no held-out windows: data.holdout keeps some, evaluation.data "
+                     "gives others");
+  }
+  evaluation_windows(config, *data.evaluation);
+}
+
 // Of a model's own dropout inference knows nothing; who trains with transformers has it.
 void tell_of_dropout(const Logger& logger, const Json& config_json, const std::string& folder) {
   constexpr const char* kKeys[] = {"attention_dropout", "attn_pdrop", "embd_pdrop",
@@ -139,6 +161,7 @@ TrainerState::TrainerState(std::shared_ptr<RuntimeContext> runtime, TrainerConfi
   }
   if (!data.train) throw bad_config("data", "there is nothing to train on");
   n_steps = steps_of(config, *data.train);
+  check_evaluations(config, data);
   length = config.batch.length > 0 ? config.batch.length : data.train->max_tokens();
 
   base = open_base(config, context->n_threads());
@@ -367,14 +390,7 @@ TrainingEvaluation TrainerState::run_evaluation() {
         .field("evaluation.data");
   }
   const WindowSource& source = *data.evaluation;
-  int64_t n_windows = source.count();
-  if (n_windows < 0 && config.evaluation.windows == 0) {
-    throw bad_config("evaluation.windows", "must be given, as the data never end");
-  }
-  if (config.evaluation.windows > 0) {
-    n_windows =
-        n_windows < 0 ? config.evaluation.windows : std::min(n_windows, config.evaluation.windows);
-  }
+  const int64_t n_windows = evaluation_windows(config, source);
 
   RopeGeometry at = geometry(/*training=*/false);
   if (config.rope.length == 0) at.target_length = source.max_tokens();

@@ -110,6 +110,8 @@ class TrainerState {
   std::filesystem::path save();
   void export_to(const std::filesystem::path& to, bool merged,
                  std::span<const CancelToken* const> cancelled_by);
+  void open_export(const std::filesystem::path& to, bool merged) const;
+  void check_export(const std::filesystem::path& to, bool merged) const;
   bool resume();  ///< false: there is nothing to resume
   void check_belongs(const TrainingState& state, const std::filesystem::path& path) const;
 

@@ -208,6 +208,7 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_trainer_save),
       OKAPI_ENTRY(okapi_trainer_metrics),
       OKAPI_ENTRY(okapi_trainer_export),
+      OKAPI_ENTRY(okapi_trainer_check_export),
       OKAPI_ENTRY(okapi_trainer_describe),
       OKAPI_ENTRY(okapi_trainer_plan),
   };

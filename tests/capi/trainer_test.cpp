@@ -83,6 +83,16 @@ TEST_F(TrainerTest, RunsTellsAndExports) {
   ASSERT_EQ(opened.status, OKAPI_OK) << opened.message();
   EXPECT_EQ(metrics(trainer), okapi::Json::object());
 
+  const std::string out = (folder_.path() / "out").string();
+  const auto check = [&](uint8_t merged) {
+    return call([&](okapi_error** error) {
+      return okapi_trainer_check_export(trainer.get(), out.c_str(), merged, error);
+    });
+  };
+  EXPECT_EQ(check(0).status, OKAPI_OK);
+  EXPECT_EQ(check(1).status, OKAPI_INVALID_ARGUMENT);  // there is no adapter
+  EXPECT_EQ(check(2).status, OKAPI_INVALID_ARGUMENT);
+
   Heard heard;
   EXPECT_EQ(run(trainer, -1, &heard).status, OKAPI_OK);
   EXPECT_EQ(heard.kinds, (std::vector<int32_t>{OKAPI_METRICS_STEP, OKAPI_METRICS_STEP,
@@ -101,7 +111,6 @@ TEST_F(TrainerTest, RunsTellsAndExports) {
             OKAPI_OK);
   EXPECT_GT(metrics(trainer)["evaluation"]["loss"], 0.0);
 
-  const std::string out = (folder_.path() / "out").string();
   EXPECT_EQ(call([&](okapi_error** error) {
               return okapi_trainer_export(trainer.get(), out.c_str(), 0, error);
             }).status,

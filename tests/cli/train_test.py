@@ -31,6 +31,7 @@ class TrainTest(CommandTest):
         self.assertTrue(os.path.exists(os.path.join(tuned, "model.safetensors")))
         self.succeeds("info", tuned)
         self.fails(1, "run", "train", self.config())  # it holds checkpoints
+        self.assertEqual(self.succeeds("train", self.config(), "--resume"), "all steps were done before\n")
         done = self.json_of("train", self.config(), "--resume", "--json")
         self.assertNotIn("step", done)  # nothing was left to do
 
@@ -92,6 +93,16 @@ class TrainTest(CommandTest):
         broken = self.path("broken.yaml", "model: [1, 2\nsteps: 3\n")
         self.fails(1, "broken.yaml:", "train", broken)
         self.fails(1, "no/such.yaml", "train", "no/such.yaml")
+
+    def test_an_export_that_would_fail_is_refused_before_the_run(self):
+        self.fails(1, "merged: there is no adapter", "train", self.config(), "--export", self.path("out"), "--merged")
+        config = self.config()
+        self.fails(1, "cannot create the file", "train", config, "--export", config + "/within")
+        self.assertFalse([name for name in os.listdir(self.path("run")) if name.startswith("step-")])
+
+    def test_evaluations_of_nothing_are_refused(self):
+        self.fails(1, "train.yaml:11: evaluation.every: there are no held-out windows", "train",
+                   self.config(extra="evaluation: {every: 1}\n"))
 
     def test_mistakes_are_placed_in_the_file(self):
         for extra, place in [("rope:\n  train: 3\n", "train.yaml:12: rope.train: "),

@@ -202,6 +202,9 @@ t.test("mistakes are named", function()
   t.fails("unknown option 'on_stp' (did you mean 'on_step'?)", okapi.train, config { on_stp = function() end })
   t.fails("unknown option 'on_step'", okapi.trainer, config { on_step = function() end })
   t.fails("on_step: wanted a function, found 3", okapi.train, config { on_step = 3 })
+  t.fails("no adapter to merge", okapi.train, config { lora = false, export = t.folder .. "/none", merged = true })
+  local function never() error("a run began whose export could not be written") end
+  t.fails("cannot create the file", okapi.train, config { export = arg[0] .. "/within", on_step = never })
   t.fails("export is missing", okapi.train, config { merged = true })
   t.fails("model", okapi.train, config { model = false })
   t.fails("model: wanted a string, a number, true, false or a table, found an okapi.model",

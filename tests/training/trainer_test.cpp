@@ -378,6 +378,33 @@ TEST_F(TrainerTest, AnExportMayNotWriteOverWhatTheRunStartedFrom) {
   EXPECT_EQ(hashes(), before);
 }
 
+// What an export would say at the end of a run, asked before it.
+TEST_F(TrainerTest, AnExportIsCheckedBeforeTheRun) {
+  const TemporaryFolder folder;
+  folder.write("file", "no folder");
+  const auto trainer = make_trainer(run(), windows());
+  const Error closed = error_of([&] { trainer->check_export(folder.path() / "file" / "x"); });
+  EXPECT_EQ(closed.code(), Code::not_found);
+
+  const Error unmerged = error_of([&] { trainer->check_export(folder.path() / "out", true); });
+  EXPECT_EQ(unmerged.code(), Code::invalid_argument);
+  EXPECT_EQ(unmerged.field_name(), "merged");
+  EXPECT_EQ(error_of([&] { trainer->export_to(folder.path() / "out", true); }).field_name(),
+            "merged");
+
+  trainer->check_export(folder.path() / "out");
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path() / "out"));
+}
+
+TEST_F(TrainerTest, EvaluationsThatCannotBeMadeAreRefusedBeforeTheRun) {
+  Json config = run();
+  config["evaluation"] = {{"every", 2}};
+  const Error none = error_of([&] { make_trainer(config, windows()); });
+  EXPECT_EQ(none.code(), Code::invalid_argument);
+  EXPECT_EQ(none.field_name(), "evaluation.every");
+  EXPECT_THAT(none.message(), testing::HasSubstr("data.holdout"));
+}
+
 TEST_F(TrainerTest, EvaluationBucketsAreWeightedByTokens) {
   Json config = run();
   config["evaluation"] = {{"windows", 5}, {"bucket", 8}};

@@ -147,12 +147,23 @@ OKAPI_API okapi_status okapi_trainer_metrics(const okapi_trainer* trainer, char*
 ///
 /// @param folder  made if it is not there; neither the model's nor lora.from
 /// @param merged  1: the model with the adapter in it
-/// @return OKAPI_OK; OKAPI_INVALID_ARGUMENT if the folder is one of those two; OKAPI_NOT_FOUND
-///         if it cannot be made; OKAPI_CANCELLED
+/// @return OKAPI_OK; OKAPI_INVALID_ARGUMENT if the folder is one of those two, or if `merged` is 1
+///         and there is no adapter; OKAPI_NOT_FOUND if it cannot be made; OKAPI_CANCELLED
 /// @note [session]
 /// @since 0.1
 OKAPI_API okapi_status okapi_trainer_export(okapi_trainer* trainer, const char* folder,
                                             uint8_t merged, okapi_error** error);
+
+/// Makes the folder and fails as okapi_trainer_export() would, the disk's room apart: to be asked
+/// before a long run, which should not end there.
+///
+/// @param folder  as there
+/// @param merged  as there
+/// @return as there, but never OKAPI_CANCELLED
+/// @note [session]
+/// @since 0.1
+OKAPI_API okapi_status okapi_trainer_check_export(const okapi_trainer* trainer, const char* folder,
+                                                  uint8_t merged, okapi_error** error);
 
 /// Configuration in force, steps done and in all, data position, ropes, memory by part, as a JSON
 /// object.
