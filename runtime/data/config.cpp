@@ -29,13 +29,16 @@ const std::vector<std::string> kKeys = {
     "pack",    "bos",        "eos",       "system", "shuffle", "holdout", "holdout_windows",
     "weight",  "split_seed", "max_memory"};
 
-void refuse_unread(const JsonFields& fields) {
+// Before anything is read: a mistyped key would otherwise be one that is missing.
+void refuse_unknown(const JsonFields& fields) {
   for (const std::string& key : fields.unread()) {
-    const bool is_known = std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end();
-    fields.fail(key, is_known ? "has no effect here"
-                              : "unknown key" + did_you_mean(key, kKeys) + "; known are " +
-                                    join_names(kKeys));
+    if (std::find(kKeys.begin(), kKeys.end(), key) != kKeys.end()) continue;
+    fields.fail(key, "unknown key" + did_you_mean(key, kKeys) + "; known are " + join_names(kKeys));
   }
+}
+
+void refuse_unread(const JsonFields& fields) {
+  for (const std::string& key : fields.unread()) fields.fail(key, "has no effect here");
 }
 
 class ConfigReader {
@@ -43,6 +46,7 @@ class ConfigReader {
   ConfigReader(uint64_t seed, DataUse use) : seed_(seed), use_(use) {}
 
   DataConfig read(JsonFields fields, Inherited inherited, bool is_entry) const {
+    refuse_unknown(fields);
     DataConfig config;
     int n_origins = 0;
     for (const char* origin : {"dataset", "tokens", "mixture"}) n_origins += fields.has(origin);
@@ -162,8 +166,9 @@ class ConfigReader {
 
 }  // namespace
 
-DataConfig read_data_config(const Json& json, uint64_t seed, DataUse use, const std::string& file) {
-  return ConfigReader(seed, use).read(JsonFields(json, {"data", file}), {}, false);
+DataConfig read_data_config(const Json& json, uint64_t seed, DataUse use, const std::string& file,
+                            const std::string& path) {
+  return ConfigReader(seed, use).read(JsonFields(json, {"data", file, path}), {}, false);
 }
 
 }  // namespace okapi

@@ -33,7 +33,9 @@ enum class DataUse {
   tokens,   ///< to write to a file: the keys of windows are refused
 };
 
-/// Throws invalid_argument naming the key and, if it is unknown, the nearest known one.
-DataConfig read_data_config(const Json& json, uint64_t seed, DataUse use, const std::string& file);
+/// `path` is the configuration's own key in a greater one, "" if there is none. Throws
+/// invalid_argument naming the key and, if it is unknown, the nearest known one.
+DataConfig read_data_config(const Json& json, uint64_t seed, DataUse use, const std::string& file,
+                            const std::string& path);
 
 }  // namespace okapi

@@ -24,8 +24,12 @@ constexpr uint64_t kSplit = 0;
 constexpr uint64_t kValidationWindows = 1;
 
 [[noreturn]] void refuse(const std::string& key, const std::string& problem,
-                         const std::string& file) {
-  throw Error(Code::invalid_argument, key + ": " + problem).in("data").field(key).at(file);
+                         const DataOptions& options) {
+  const std::string field = options.path.empty() ? key : options.path + "." + key;
+  throw Error(Code::invalid_argument, field + ": " + problem)
+      .in("data")
+      .field(field)
+      .at(options.file);
 }
 
 Json description_of(const Dataset& dataset, const DocumentMaker& maker) {
@@ -83,7 +87,7 @@ class Opener {
     if (dataset->count() < 0) {
       refuse("dataset",
              dataset->name() + " never ends: let it make fewer records, or train on it as it is",
-             options_.file);
+             options_);
     }
     const DocumentMaker maker(tokenizer_, config.documents);
     write_token_file(path, tokenizer_->vocab_size(), [&](TokenStoreBuilder& builder) {
@@ -91,8 +95,7 @@ class Opener {
         builder.add(document, record);
       });
       if (builder.index().records.empty()) {
-        refuse("dataset", "no record of " + dataset->name() + " holds anything to learn",
-               options_.file);
+        refuse("dataset", "no record of " + dataset->name() + " holds anything to learn", options_);
       }
       return description_of(*dataset, maker);
     });
@@ -114,7 +117,7 @@ class Opener {
              "the conversations of " + store->name() + " were split to " +
                  std::to_string(made_for) + " tokens, found " +
                  std::to_string(config.windows.length),
-             options_.file);
+             options_);
     }
     const Json& dataset = store->description().at("dataset");
     return split(config, store, dataset.value("count", int64_t{0}));
@@ -124,7 +127,7 @@ class Opener {
     WindowOptions windows = config.windows;
     if (windows.bos_id < 0) return windows;
     windows.bos_id = tokenizer_->bos_id();
-    if (windows.bos_id < 0) refuse("bos", "the tokenizer has no such token", options_.file);
+    if (windows.bos_id < 0) refuse("bos", "the tokenizer has no such token", options_);
     return windows;
   }
 
@@ -136,11 +139,11 @@ class Opener {
                                         {"bos", config.windows.bos_id >= 0}}) {
       if (is_given) {
         refuse(key, "each record of " + dataset->name() + ", which never ends, is one window",
-               options_.file);
+               options_);
       }
     }
     if (config.holdout > 0 && config.holdout < 1) {
-      refuse("holdout", dataset->name() + " never ends: wanted a number of records", options_.file);
+      refuse("holdout", dataset->name() + " never ends: wanted a number of records", options_);
     }
     const Json description = description_of(*dataset, *maker);
     auto held_out = static_cast<int64_t>(config.holdout);
@@ -167,7 +170,7 @@ class Opener {
       refuse("holdout",
              "wanted fewer than the " + std::to_string(n_records) + " records of " + store->name() +
                  ", found " + std::to_string(held_out),
-             options_.file);
+             options_);
     }
     const Permutation place(n_records, config.split_seed, kSplit);
     std::vector<int64_t> training;
@@ -221,7 +224,8 @@ class Opener {
 WindowSources open_window_sources(const Json& config, std::shared_ptr<const Tokenizer> tokenizer,
                                   const PluginHost& host, uint64_t seed,
                                   const DataOptions& options) {
-  const DataConfig checked = read_data_config(config, seed, DataUse::windows, options.file);
+  const DataConfig checked =
+      read_data_config(config, seed, DataUse::windows, options.file, options.path);
   return Opener(std::move(tokenizer), host, seed, options).open(checked);
 }
 
@@ -235,7 +239,8 @@ std::shared_ptr<const WindowSource> open_window_source(const Json& config,
 void prepare_tokens(const Json& config, std::shared_ptr<const Tokenizer> tokenizer,
                     const PluginHost& host, uint64_t seed, const std::filesystem::path& path,
                     const DataOptions& options) {
-  const DataConfig checked = read_data_config(config, seed, DataUse::tokens, options.file);
+  const DataConfig checked =
+      read_data_config(config, seed, DataUse::tokens, options.file, options.path);
   Opener(std::move(tokenizer), host, seed, options).prepare(checked, path);
 }
 

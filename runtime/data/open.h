@@ -62,6 +62,7 @@ struct DataOptions {
   const CancelToken* cancel = nullptr;  ///< may be null
   int n_threads = 1;                    ///< that make records into tokens; changes nothing else
   std::string file;                     ///< where the configuration is from, for messages
+  std::string path;                     ///< its key within that, "data"; "": it is the whole
 };
 
 struct WindowSources {

@@ -13,7 +13,14 @@ namespace {
 std::shared_ptr<const Tokenizer> open_tokenizer(const RuntimeContext& context,
                                                 const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "tokenizer.model";
-  if (!std::filesystem::exists(path)) {
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(folder, ignored)) {
+    throw Error(Code::not_found, "model: there is no such folder")
+        .in("training")
+        .field("model")
+        .at(folder.string());
+  }
+  if (!std::filesystem::exists(path, ignored)) {
     throw Error(Code::not_found, "model: the folder has no tokenizer.model, which the data need")
         .in("training")
         .field("model")
@@ -37,6 +44,7 @@ std::shared_ptr<Trainer> open_trainer(const std::shared_ptr<RuntimeContext>& con
   data_options.progress = options.progress;
   data_options.cancel = options.cancel;
   data_options.n_threads = context->n_threads();
+  data_options.path = "data";
   const WindowSources sources = open_window_sources(config.data, tokenizer, context->plugin_host(),
                                                     config.seed, data_options);
 
@@ -44,6 +52,7 @@ std::shared_ptr<Trainer> open_trainer(const std::shared_ptr<RuntimeContext>& con
   data.train = sources.training;
   data.evaluation = sources.validation;
   if (!config.evaluation.data.is_null()) {
+    data_options.path = "evaluation.data";
     data.evaluation = open_window_source(config.evaluation.data, tokenizer, context->plugin_host(),
                                          config.seed, data_options);
   }

@@ -22,6 +22,30 @@ void finish(const JsonFields& fields) {
                                   " (known here: " + join_names(fields.known()) + ")");
 }
 
+/// "; did you mean optimizer.clip?": where a key of the whole stands that is one of a section.
+std::string did_you_mean_within(const std::string& key, const Json& whole) {
+  std::string places;
+  for (const auto& [section, value] : whole.items()) {
+    if (!value.is_object() || !value.contains(key)) continue;
+    places.append(places.empty() ? "" : " or ").append(section).append(".").append(key);
+  }
+  return places.empty() ? "" : "; did you mean " + places + "?";
+}
+
+/// Before anything is read: a mistyped section would otherwise be one that is missing.
+void refuse_unknown_sections(const JsonFields& fields) {
+  const Json whole = TrainerConfig().json();
+  std::vector<std::string> known = {"epochs", "steps"};
+  for (const auto& item : whole.items()) known.push_back(item.key());
+  std::sort(known.begin(), known.end());
+  for (const std::string& key : fields.unread()) {
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    const std::string within = did_you_mean_within(key, whole);
+    fields.fail(key, "unknown key" + (within.empty() ? did_you_mean(key, known) : within) +
+                         " (known here: " + join_names(known) + ")");
+  }
+}
+
 /// A text out of a list of words.
 std::string word(JsonFields& fields, const std::string& key, const std::vector<std::string>& words,
                  const std::string& absent) {
@@ -247,6 +271,7 @@ const char* dtype_name(DType dtype) { return dtype == DType::bf16 ? "bf16" : "f3
 TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file) {
   TrainerConfig config;
   JsonFields fields(json, {"training", file});
+  refuse_unknown_sections(fields);
   config.model = fields.text("model");
   read_init(fields, config);
   config.seed =

@@ -112,6 +112,7 @@ class TrainTest(CommandTest):
             self.fails(1, place, "train", self.config(extra=extra))
             self.fails(1, place, "train", self.config(extra=extra), "--plan")
         self.fails(1, "train.yaml: no rope plugin named nosuch", "train", self.config(extra="rope: {train: nosuch}\n"))
+        self.fails(1, "train.yaml:11: data.lenght: ", "train", self.config(extra="  lenght: 1\n"))
         # A key that is not there stands where what should have it does.
         without_rate = "steps: 1\noptimizer: {beta1: 0.9}\nbatch: {sequences: 1}\nmodel: " + MODEL
         self.fails(1, "t.yaml:2: optimizer.learning_rate: ", "train", self.path("t.yaml", without_rate))

@@ -205,6 +205,7 @@ TEST(OpenTest, WrongConfigurationsNameTheKey) {
     std::string says;
   } cases[] = {
       {{{"dataset", "lines"}, {"lenght", 64}, {"length", 3}}, "lenght", "did you mean length?"},
+      {{{"dataset", "lines"}, {"lenght", 64}}, "lenght", "did you mean length?"},
       {{{"length", 64}}, "dataset", "found 0 of them"},
       {{{"dataset", "lines"}, {"tokens", "x"}, {"length", 64}}, "dataset", "found 2 of them"},
       {{{"dataset", "lines"}}, "length", "length"},

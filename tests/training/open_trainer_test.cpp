@@ -67,5 +67,29 @@ TEST(OpenTrainerTest, WithoutDataThereIsNothingToTrainOn) {
             Code::not_found);
 }
 
+// By its whole path, so that whoever has the file finds the line.
+TEST(OpenTrainerTest, MistakesInTheDataAreNamed) {
+  const auto error_with = [](const char* section, const Json& change) {
+    Json config = savanna();
+    config["evaluation"] = {{"data", config["data"]}, {"windows", 1}};
+    const Json::json_pointer place(section);
+    config[place].update(change);
+    return error_of([&] { open_trainer(engine(), TrainerConfig::from_json(config)); });
+  };
+  EXPECT_EQ(error_with("/data", {{"lenght", 3}}).field_name(), "data.lenght");
+  EXPECT_EQ(error_with("/data", {{"length", nullptr}}).field_name(), "data.length");
+  EXPECT_EQ(error_with("/data", {{"holdout", 0.5}}).field_name(), "data.holdout");
+  EXPECT_EQ(error_with("/evaluation/data", {{"length", "1k"}}).field_name(),
+            "evaluation.data.length");
+}
+
+TEST(OpenTrainerTest, AModelThatIsNotThereIsNamedAsSuch) {
+  Json config = savanna();
+  config["model"] = "no/such/model";
+  const Error error = error_of([&] { open_trainer(engine(), TrainerConfig::from_json(config)); });
+  EXPECT_EQ(error.code(), Code::not_found);
+  EXPECT_THAT(error.message(), HasSubstr("no such folder"));
+}
+
 }  // namespace
 }  // namespace okapi::test

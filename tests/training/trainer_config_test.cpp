@@ -80,6 +80,18 @@ TEST(TrainerConfigTest, UnknownKeyIsNamedWithTheNearestKnownOne) {
   EXPECT_THAT(message_of(with({"batch", "size"}, 1)), HasSubstr("batch.size: unknown key"));
 }
 
+TEST(TrainerConfigTest, AKeyInTheWrongPlaceIsToldItsOwn) {
+  EXPECT_THAT(message_of(with({"learning_rate"}, 1)),
+              HasSubstr("learning_rate: unknown key; did you mean optimizer.learning_rate?"));
+  EXPECT_THAT(message_of(with({"every"}, 1)),
+              HasSubstr("did you mean checkpoint.every or evaluation.every?"));
+  // Mistyped, and so missing as well.
+  Json json = smallest();
+  json["optimiser"] = json["optimizer"];
+  json.erase("optimizer");
+  EXPECT_THAT(message_of(json), HasSubstr("optimiser: unknown key; did you mean optimizer?"));
+}
+
 TEST(TrainerConfigTest, EachValueIsChecked) {
   const std::vector<std::pair<Json, std::string>> cases = {
       {with({"model"}, nullptr), "model: wanted a string"},
