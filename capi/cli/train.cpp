@@ -173,8 +173,9 @@ int train(const TrainArguments& arguments) {
 void add_train(CLI::App& app, int* exit_code) {
   CLI::App* command = app.add_subcommand("train", "Trains a model or an adapter");
   command->footer(
-      "CONFIG is YAML (or JSON); runtime/training/trainer_config.h has its keys. Ctrl-C saves\n"
-      "where there is a checkpoint folder. A whole one, extend.yaml:\n"
+      "CONFIG is YAML (or JSON); the header okapi/trainer.h has its keys. Ctrl-C saves where there "
+      "is\n"
+      "a checkpoint folder. A whole one, extend.yaml:\n"
       "\n"
       "  model: models/savanna-5m\n"
       "  steps: 150\n"

@@ -1,4 +1,4 @@
-// The configuration of open.h, checked.
+// The configuration of data, checked.
 #pragma once
 
 #include <cstdint>

@@ -1,43 +1,5 @@
-// Training data as a configuration describes it.
-//
-//   {"dataset": "jsonl", "params": {"path": "corpus/", "min_characters": 20481},
-//    "length": 4096, "overlap": 2048, "bos": "none", "holdout": 5000, "holdout_windows": 3000}
-//
-//   {"mixture": [{"weight": 0.85, "dataset": "lines", "params": {"training": true,
-//                 "style": "compact", "length": 512}},
-//                {"weight": 0.15, "dataset": "text", "params": {"path": "prose.txt.gz"}}],
-//    "length": 512, "holdout": 64}
-//
-// One of these keys says where the windows come from:
-//
-//   dataset   name of a dataset plugin. `params` are its parameters, `seed` its seed (default: the
-//             trainer's).
-//   tokens    a file that `okapi data prepare` wrote.
-//   mixture   array of objects with these same keys and `weight` (above 0, default 1): shares of
-//             windows. An entry takes length, holdout, holdout_windows and split_seed from the
-//             mixture where it does not have them.
-//
-// The others:
-//
-//   length           most tokens of a window; needed.
-//   overlap          tokens that a window shares with the one before (default 0). Giraffe's corpus
-//                    stage has length / 2.
-//   pack             true: documents one after another are one long text; false (the default): no
-//                    window mixes two.
-//   bos              "document" (default: before each document), "window" (before each window) or
-//                    "none".
-//   eos              true: after each text (default false). A chat's answers always end with it.
-//   system           system text of conversations (default: Vicuna's).
-//   shuffle          false: always in the order of the documents (default true: each epoch in
-//                    an order of its own).
-//   holdout          records kept for validation: a number of them, or a share below 1 (default
-//                    0). Which ones depends on split_seed alone. Of an endless dataset: its first.
-//   holdout_windows  most windows of them (default: all), drawn under split_seed.
-//   split_seed       default 24301.
-//   max_memory       bytes that the tokens of a dataset that ends may take (default 2^32).
-//
-// Unknown keys are errors. With `tokens`, the keys that only matter when tokens are made (params,
-// seed, eos, system, bos "document", max_memory) are refused: the file has them.
+// Training data as a configuration describes it: the section `data` of <okapi/trainer.h>, which has
+// its keys.
 #pragma once
 
 #include <cstdint>

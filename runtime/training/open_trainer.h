@@ -21,7 +21,7 @@ struct OpenTrainerOptions {
   const CancelToken* cancel = nullptr;  ///< of opening; borrowed for the call
 };
 
-/// Opens `config.data` with the tokenizer of `config.model`'s folder (see runtime/data/open.h for
+/// Opens `config.data` with the tokenizer of `config.model`'s folder (see <okapi/trainer.h> for
 /// its keys), and `config.evaluation.data` for the held-out windows, or where that is absent what
 /// `config.data` holds out. Throws invalid_argument when there are no data, not_found when the
 /// folder has no tokenizer; what datasets throw; what Trainer::create throws.

@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "runtime/base/error.h"
+#include "runtime/base/file.h"
 #include "tests/support/plugin_harness.h"
 
 namespace okapi::test {
@@ -90,6 +93,35 @@ TEST(TrainerConfigTest, AKeyInTheWrongPlaceIsToldItsOwn) {
   json["optimiser"] = json["optimizer"];
   json.erase("optimizer");
   EXPECT_THAT(message_of(json), HasSubstr("optimiser: unknown key; did you mean optimizer?"));
+}
+
+/// Every key of a tree, by itself.
+void collect_keys(const Json& json, std::set<std::string>& keys) {
+  for (const auto& item : json.items()) {
+    if (json.is_object()) keys.insert(item.key());
+    if (item.value().is_structured()) collect_keys(item.value(), keys);
+  }
+}
+
+// Whoever has an installed okapi has that header, and nothing else that says them.
+TEST(TrainerConfigTest, ThePublicHeaderHasEveryKey) {
+  Json json = smallest();
+  json["lora"] = {{"rank", 4}};
+  json["init"] = {{"random", {{"deviation", 0.1}}}};
+  json["parameters"] = {{"groups", {{{"match", "norm"}, {"weight_decay", 0.0}}}}};
+  std::set<std::string> keys = {"epochs", "tokens", "from", "at"};
+  collect_keys(TrainerConfig::from_json(json).json(), keys);
+  EXPECT_GT(keys.size(), 50U);
+
+  const std::string header =
+      read_file(OKAPI_SOURCE_DIR "/capi/include/okapi/trainer.h", size_t{1} << 20);
+  const std::string schema = header.substr(0, header.find("#ifndef"));
+  for (const std::string& key : keys) {
+    EXPECT_TRUE(schema.find("\"" + key + "\"") != std::string::npos ||
+                schema.find(" " + key + " ") != std::string::npos ||
+                schema.find("`" + key + "`") != std::string::npos)
+        << key;
+  }
 }
 
 TEST(TrainerConfigTest, EachValueIsChecked) {
