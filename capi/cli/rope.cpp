@@ -68,6 +68,10 @@ void print_pairs(const Json& pairs, int64_t trained_length, int64_t target_lengt
                     short_number(pair.value("turns_target", Json())), fmt::format("{:.4f}", ratio),
                     pair.value("label", ""), bar});
   }
+  // At the trained length the turns in it would stand there twice.
+  if (target_length == trained_length) {
+    for (std::vector<std::string>& row : rows) row.erase(row.begin() + 4);
+  }
   print_line(format_table(rows));
   std::map<std::string, int> counts;
   for (const Json& pair : pairs) ++counts[pair.value("label", "")];

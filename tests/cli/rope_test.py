@@ -35,6 +35,9 @@ class RopeTest(CommandTest):
         self.assertIn("stretched", text)
         self.assertIn("beta_fast", text)
         self.assertIn("q.k with distance", text)
+        at_trained = self.succeeds("rope", "explain", "yarn:scale=4", "--model", MODEL)
+        self.assertEqual(at_trained.count("turns in 512"), 1)
+        self.assertRegex(at_trained, r"(?m)^31 +\S+ +\S+ +\S+ +0\.2500 +stretched ")
 
     def test_stopped_pairs_have_no_wavelength(self):
         about = self.json_of("rope", "explain", "truncated:length=32", "--head-dim", 8, "--trained-length", 2048, "--json")
