@@ -62,6 +62,13 @@ class RetrievalTest(CommandTest):
         self.assertEqual([line.split("  ")[0] for line in text.splitlines()[2:-1]],
                          ["plain", "linear:scale=1 | truncated:length=9999"])
 
+    def test_help_is_the_head_of_its_file(self):
+        text = self.succeeds("run", os.path.join(SCRIPTS, "rope_retrieval.lua"), "--help")
+        self.assertTrue(text.startswith("Question: "), text)
+        for option in ["--samples", "--lengths", "--schemes", "--out"]:
+            self.assertIn(option, text)
+        self.assertNotIn("local", text)
+
     def test_a_scheme_that_is_none_is_told_before_the_first_question(self):
         self.assertEqual(self.fails(1, "did you mean yarn?", *self.arguments("plain; yran")).stdout, "")
         self.fails(1, "found none", *self.arguments(" ; "))

@@ -2,6 +2,16 @@
 -- one word without a name.
 local options = {}
 
+-- What an experiment's file says at its head is its help.
+local function print_help(script)
+  for line in io.lines(script) do
+    local text = line:match("^%-%-%s?(.*)$")
+    if not text then break end
+    print(text)
+  end
+  os.exit(0, true)
+end
+
 local function fail(message)
   io.stderr:write("okapi: ", message, "\n")
   os.exit(2, true)
@@ -35,6 +45,7 @@ end
 function options.parse(words, defaults, positional)
   local given = {}
   for name, default in pairs(defaults) do given[name] = default end
+  if words[1] == "--help" or words[1] == "-h" then print_help(words[0]) end
   local i = 1
   local has_positional = false
   while i <= #words do
