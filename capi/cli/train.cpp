@@ -160,6 +160,9 @@ int train(const TrainArguments& arguments) {
   } else if (is_complete) {
     print_line("all steps were done before");
   }
+  if (is_complete && !arguments.is_json && !arguments.export_folder.empty()) {
+    print_line("exported to " + arguments.export_folder);
+  }
   if (is_complete) return kExitOk;
   std::fputs(metrics.contains("checkpoint")
                  ? "okapi: interrupted; the same command with --resume goes on from there\n"

@@ -28,6 +28,7 @@ class TrainTest(CommandTest):
         text = self.succeeds("train", self.config(), "--export", tuned)
         self.assertIn("step 2: saved", text)
         self.assertIn("step 3: loss", text)
+        self.assertTrue(text.endswith(f"exported to {tuned}\n"), text)
         self.assertTrue(os.path.exists(os.path.join(tuned, "model.safetensors")))
         self.succeeds("info", tuned)
         self.fails(1, "run", "train", self.config())  # it holds checkpoints
