@@ -275,7 +275,9 @@ void add_bench(CLI::App& app, int* exit_code) {
       ->type_name("FILE")
       ->needs(job)
       ->excludes("--model");
-  command->add_option("--seed", arguments->seed, "of weights and tokens")->capture_default_str();
+  command->add_option("--seed", arguments->seed, "of weights and tokens")
+      ->check(non_negative())
+      ->capture_default_str();
   CLI::Option* training =
       command
           ->add_option(

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "capi/cli/interrupt.h"
@@ -15,27 +16,40 @@ namespace okapi::cli {
 
 namespace {
 
-template <class IsWanted>
-CLI::Validator number_check(const std::string& type_name, const std::string& wanted,
-                            IsWanted is_wanted) {
-  const auto problem = [wanted, is_wanted](const std::string& text) {
+// What the text means, finite; nothing if it is no whole number, or no number at all.
+std::optional<double> number_in(const std::string& text, Number kind) {
+  if (kind == Number::real) {
     double value = 0;
-    if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) && is_wanted(value)) {
-      return std::string();
-    }
-    return "wanted " + wanted + ", found '" + text + "'";
+    const bool is_number = CLI::detail::lexical_cast(text, value) && std::isfinite(value);
+    return is_number ? std::optional(value) : std::nullopt;
+  }
+  int64_t value = 0;
+  const char* end = text.data() + text.size();
+  const auto parsed = std::from_chars(text.data(), end, value);
+  const bool is_number = parsed.ec == std::errc() && parsed.ptr == end;
+  return is_number ? std::optional(static_cast<double>(value)) : std::nullopt;
+}
+
+template <class IsWanted>
+CLI::Validator number_check(const std::string& type_name, Number kind, const std::string& range,
+                            IsWanted is_wanted) {
+  const auto problem = [kind, range, is_wanted](const std::string& text) {
+    const std::optional<double> value = number_in(text, kind);
+    if (value && is_wanted(*value)) return std::string();
+    return std::string("wanted a ") + (kind == Number::whole ? "whole " : "") + "number " + range +
+           ", found '" + text + "'";
   };
   return {problem, type_name};
 }
 
 }  // namespace
 
-CLI::Validator positive() {
-  return number_check("POSITIVE", "a number above 0", [](double value) { return value > 0; });
+CLI::Validator positive(Number kind) {
+  return number_check("POSITIVE", kind, "above 0", [](double value) { return value > 0; });
 }
 
-CLI::Validator non_negative() {
-  return number_check("NONNEGATIVE", "a number of at least 0",
+CLI::Validator non_negative(Number kind) {
+  return number_check("NONNEGATIVE", kind, "of at least 0",
                       [](double value) { return value >= 0; });
 }
 

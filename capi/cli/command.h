@@ -33,8 +33,9 @@ class UsageError : public Failure {
 
 /// Checks of an option's number that say what was wanted, in words: CLI11's own ones print the
 /// limits of a double, 300 digits, and let nan through.
-CLI::Validator positive();
-CLI::Validator non_negative();
+enum class Number { whole, real };
+CLI::Validator positive(Number kind = Number::whole);
+CLI::Validator non_negative(Number kind = Number::whole);
 
 /// Options of the subcommands that open a runtime.
 struct RuntimeArguments {

@@ -136,7 +136,9 @@ void add_prepare(CLI::App& data, int* exit_code) {
       ->check(positive())
       ->type_name("N")
       ->needs(dataset);
-  command->add_option("--seed", arguments->seed, "of the dataset (default: 1)")->type_name("N");
+  command->add_option("--seed", arguments->seed, "of the dataset (default: 1)")
+      ->check(non_negative())
+      ->type_name("N");
   command->add_option("--tokenizer", arguments->tokenizer_path, "model folder, or tokenizer file")
       ->required()
       ->type_name("PATH");

@@ -137,7 +137,7 @@ void add_generate(CLI::App& app, int* exit_code) {
       ->type_name("N")
       ->capture_default_str();
   command->add_option("--temperature", arguments->temperature, "0: greedy")
-      ->check(non_negative())
+      ->check(non_negative(Number::real))
       ->type_name("T")
       ->capture_default_str();
   command->add_option("--top-k", arguments->top_k, "choose among the K likeliest; 0: all")
@@ -149,6 +149,7 @@ void add_generate(CLI::App& app, int* exit_code) {
       ->type_name("P")
       ->capture_default_str();
   command->add_option("--seed", arguments->seed, "of the sampler")
+      ->check(non_negative())
       ->type_name("N")
       ->capture_default_str();
   command

@@ -62,7 +62,9 @@ std::string message_of(const CLI::App& app, const CLI::ParseError& error) {
     const std::vector<CLI::App*> chosen = command->get_subcommands();
     command = chosen.empty() ? nullptr : chosen.front();
   }
-  return error.what();
+  const std::string message = error.what();
+  const size_t twice = message.find(": At Most 1 required but received ");
+  return twice == std::string::npos ? message : message.substr(0, twice) + ": given twice";
 }
 
 int run(int argc, char** argv) {

@@ -190,7 +190,7 @@ void add_rope(CLI::App& app, int* exit_code) {
       ->type_name("N")
       ->excludes(model);
   explained->add_option("--base", arguments->base, "of RoPE, without a model")
-      ->check(positive())
+      ->check(positive(Number::real))
       ->type_name("B")
       ->capture_default_str()
       ->excludes(model);

@@ -38,8 +38,14 @@ class UsageTest(CommandTest):
 
     def test_a_number_with_a_unit_is_refused_in_words(self):
         arguments = ["eval", "--model", MODEL, "--task", "lines"]
-        for value in ["1k", "0", "-5", "nan"]:
-            self.fails(2, f"--length: wanted a number above 0, found '{value}'", *arguments, "--length", value)
+        for value in ["1k", "0", "-5", "nan", "1.5", "1e3", "99999999999999999999"]:
+            self.fails(2, f"--length: wanted a whole number above 0, found '{value}'", *arguments, "--length", value)
+        for command in [arguments, ["generate", MODEL], ["bench"],
+                        ["data", "prepare", "--dataset", "lines", "--tokenizer", MODEL, "--out", "x"]]:
+            self.fails(2, "--seed: wanted a whole number of at least 0, found '-1'", *command, "--seed", "-1")
+        self.assertIn(" 0.5 ", self.succeeds("rope", "explain", "plain", "--head-dim", 4, "--trained-length", 9,
+                                             "--base", "4.0"))  # 4^(-2/4)
+        self.fails(2, "--samples: given twice", *arguments, "--samples", 1, "--samples", 1)
         self.fails(2, "--temperature: wanted a number of at least 0, found 'nan'", "generate", MODEL,
                    "--temperature", "nan")
 
