@@ -177,10 +177,7 @@ namespace {
 
 Trainer::NamedValues named(const Parameters& parameters, const Parameter& parameter,
                            TensorView values, TrainingStream& stream) {
-  Parameter shown;
-  shown.value = values;
-  shown.n_rotated_heads = parameter.n_rotated_heads;
-  const HostTensor host = parameters.download(shown, stream);
+  const HostTensor host = parameters.download(values, parameter.n_rotated_heads, stream);
   const auto* data = static_cast<const float*>(host.view().data);
   return {parameter.name, parameter.shape, std::vector<float>(data, data + parameter.count())};
 }
