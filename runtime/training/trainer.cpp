@@ -38,9 +38,7 @@ std::shared_ptr<Trainer> Trainer::create(std::shared_ptr<RuntimeContext> context
   auto state =
       std::make_unique<TrainerState>(std::move(context), std::move(config), std::move(data));
   if (resume && state->config.checkpoint.folder.empty()) {
-    throw Error(Code::invalid_argument, "checkpoint.folder: there is no folder to resume from")
-        .in("training")
-        .field("checkpoint.folder");
+    throw bad_config("checkpoint.folder", "there is no folder to resume from");
   }
   if (!state->config.checkpoint.folder.empty()) {
     state->folder = std::make_unique<CheckpointFolder>(state->config.checkpoint.folder);

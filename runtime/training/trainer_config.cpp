@@ -4,7 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include "runtime/base/error.h"
 #include "runtime/model/lora_targets.h"
 #include "runtime/plugin_host/names.h"
 
@@ -229,6 +228,10 @@ std::optional<bool> read_recompute(JsonFields& fields) {
 }
 
 }  // namespace
+
+Error bad_config(const std::string& field, const std::string& problem) {
+  return Error(Code::invalid_argument, field + ": " + problem).in("training").field(field);
+}
 
 const char* name_of(ScheduleKind kind) {
   switch (kind) {
