@@ -14,7 +14,8 @@ namespace {
 constexpr int64_t kMostOfAConfig = int64_t{1} << 48;
 constexpr double kMostNumber = 1e12;
 
-void finish(const JsonFields& fields) {
+/// JsonFields::finish() with a suggestion: configurations are written by hand.
+void refuse_unread(const JsonFields& fields) {
   const std::vector<std::string> unread = fields.unread();
   if (unread.empty()) return;
   fields.fail(unread.front(), "unknown key" + did_you_mean(unread.front(), fields.known()) +
@@ -31,16 +32,21 @@ std::string word(JsonFields& fields, const std::string& key, const std::vector<s
   return text;
 }
 
-/// Reads an object that may be absent.
 template <typename Read>
 void read_object(JsonFields& fields, const std::string& key, Read&& read) {
-  if (!fields.has(key)) {
-    fields.ignore(key);
-    return;
-  }
   JsonFields inner = fields.object(key);
   read(inner);
-  finish(inner);
+  refuse_unread(inner);
+}
+
+/// The same for one that may be absent.
+template <typename Read>
+void maybe_read_object(JsonFields& fields, const std::string& key, Read&& read) {
+  if (fields.has(key)) {
+    read_object(fields, key, read);
+  } else {
+    fields.ignore(key);
+  }
 }
 
 /// One text, or an array of them.
@@ -64,7 +70,7 @@ void read_list(JsonFields& fields, const std::string& key, Read&& read) {
                           fields.path_of(key) + "[" + std::to_string(i) + "]"};
     JsonFields inner((*list)[i], place);
     read(inner);
-    finish(inner);
+    refuse_unread(inner);
   }
 }
 
@@ -117,11 +123,11 @@ void read_init(JsonFields& fields, TrainerConfig& config) {
                             describe_json(*init));
   }
   JsonFields kind = fields.object("init");
-  read_object(kind, "random", [&](JsonFields& random) {
+  maybe_read_object(kind, "random", [&](JsonFields& random) {
     config.random_init->deviation = random.maybe_number("deviation", 0, 1e3);
     config.random_init->scale_residual = random.boolean_or("scale_residual", false);
   });
-  finish(kind);
+  refuse_unread(kind);
 }
 
 LoraConfig read_lora(JsonFields& fields) {
@@ -150,7 +156,29 @@ LoraConfig read_lora(JsonFields& fields) {
   return lora;
 }
 
-void read_batch(JsonFields& fields, BatchConfig& batch) {
+ParameterGroupConfig read_group(JsonFields& fields) {
+  ParameterGroupConfig group;
+  group.match = one_or_more(fields, "match");
+  if (group.match.empty()) fields.fail("match", "wanted names of parameters, found nothing");
+  group.learning_rate_factor = fields.number_or("learning_rate_factor", 0, kMostNumber, 1);
+  group.weight_decay = fields.maybe_number("weight_decay", 0, kMostNumber);
+  return group;
+}
+
+OptimizerConfig read_optimizer(JsonFields& fields) {
+  OptimizerConfig adamw;
+  adamw.learning_rate = fields.number("learning_rate", 0, kMostNumber);
+  adamw.beta1 = fields.number_or("beta1", 0, 1 - 1e-9, adamw.beta1);
+  adamw.beta2 = fields.number_or("beta2", 0, 1 - 1e-12, adamw.beta2);
+  adamw.epsilon = fields.number_or("epsilon", 1e-30, 1, adamw.epsilon);
+  adamw.weight_decay = fields.number_or("weight_decay", 0, kMostNumber, adamw.weight_decay);
+  adamw.decay_vectors = fields.boolean_or("decay_vectors", adamw.decay_vectors);
+  adamw.clip = fields.number_or("clip", 0, kMostNumber, adamw.clip);
+  return adamw;
+}
+
+BatchConfig read_batch(JsonFields& fields) {
+  BatchConfig batch;
   batch.sequences = fields.integer_or("sequences", 1, 1 << 30, 0);
   batch.tokens = fields.integer_or("tokens", 1, kMostOfAConfig, 0);
   if ((batch.sequences > 0) == (batch.tokens > 0)) {
@@ -159,6 +187,7 @@ void read_batch(JsonFields& fields, BatchConfig& batch) {
   }
   batch.micro = fields.integer_or("micro", 0, 1 << 30, 0);
   batch.length = fields.integer_or("length", 0, kMostOfAConfig, 0);
+  return batch;
 }
 
 void read_steps_or_epochs(JsonFields& fields, TrainerConfig& config) {
@@ -207,7 +236,8 @@ DivergenceConfig read_divergence(JsonFields& fields) {
   return divergence;
 }
 
-void read_checkpoint(JsonFields& fields, CheckpointConfig& checkpoint) {
+CheckpointConfig read_checkpoint(JsonFields& fields) {
+  CheckpointConfig checkpoint;
   checkpoint.folder = fields.text_or("folder", "");
   checkpoint.every = fields.integer_or("every", 0, kMostOfAConfig, 0);
   checkpoint.keep = fields.integer_or("keep", 0, kMostOfAConfig, checkpoint.keep);
@@ -216,6 +246,13 @@ void read_checkpoint(JsonFields& fields, CheckpointConfig& checkpoint) {
   if (checkpoint.every > 0 && checkpoint.folder.empty()) {
     fields.fail("every", "there is no folder to save to");
   }
+  return checkpoint;
+}
+
+/// None for "auto".
+std::optional<DType> read_dtype_or_auto(JsonFields& fields, const std::string& key) {
+  const std::string name = word(fields, key, {"auto", "f32", "bf16"}, "auto");
+  return name == "auto" ? std::nullopt : std::optional(dtype_named(name));
 }
 
 std::optional<bool> read_recompute(JsonFields& fields) {
@@ -256,58 +293,38 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
       static_cast<uint64_t>(fields.integer_or("seed", 0, std::numeric_limits<int64_t>::max(), 0));
   read_steps_or_epochs(fields, config);
 
-  read_object(fields, "rope", [&](JsonFields& inner) { config.rope = read_rope(inner); });
-  read_object(fields, "lora", [&](JsonFields& inner) { config.lora = read_lora(inner); });
-  read_object(fields, "parameters", [&](JsonFields& parameters) {
-    config.trained = one_or_more(parameters, "train");
-    read_list(parameters, "groups", [&](JsonFields& entry) {
-      ParameterGroupConfig group;
-      group.match = one_or_more(entry, "match");
-      if (group.match.empty()) entry.fail("match", "wanted names of parameters, found nothing");
-      group.learning_rate_factor = entry.number_or("learning_rate_factor", 0, kMostNumber, 1);
-      group.weight_decay = entry.maybe_number("weight_decay", 0, kMostNumber);
-      config.groups.push_back(std::move(group));
-    });
+  maybe_read_object(fields, "rope", [&](JsonFields& inner) { config.rope = read_rope(inner); });
+  maybe_read_object(fields, "lora", [&](JsonFields& inner) { config.lora = read_lora(inner); });
+  maybe_read_object(fields, "parameters", [&](JsonFields& inner) {
+    config.trained = one_or_more(inner, "train");
+    read_list(inner, "groups",
+              [&](JsonFields& entry) { config.groups.push_back(read_group(entry)); });
   });
   if (config.trained.empty()) config.trained = {config.lora ? "lora" : "all"};
 
-  JsonFields optimizer = fields.object("optimizer");
-  OptimizerConfig& adamw = config.optimizer;
-  adamw.learning_rate = optimizer.number("learning_rate", 0, kMostNumber);
-  adamw.beta1 = optimizer.number_or("beta1", 0, 1 - 1e-9, adamw.beta1);
-  adamw.beta2 = optimizer.number_or("beta2", 0, 1 - 1e-12, adamw.beta2);
-  adamw.epsilon = optimizer.number_or("epsilon", 1e-30, 1, adamw.epsilon);
-  adamw.weight_decay = optimizer.number_or("weight_decay", 0, kMostNumber, 0);
-  adamw.decay_vectors = optimizer.boolean_or("decay_vectors", true);
-  adamw.clip = optimizer.number_or("clip", 0, kMostNumber, adamw.clip);
-  finish(optimizer);
-
-  read_object(fields, "schedule",
-              [&](JsonFields& inner) { config.schedule = read_schedule(inner); });
-  JsonFields batch = fields.object("batch");
-  read_batch(batch, config.batch);
-  finish(batch);
+  read_object(fields, "optimizer",
+              [&](JsonFields& inner) { config.optimizer = read_optimizer(inner); });
+  maybe_read_object(fields, "schedule",
+                    [&](JsonFields& inner) { config.schedule = read_schedule(inner); });
+  read_object(fields, "batch", [&](JsonFields& inner) { config.batch = read_batch(inner); });
 
   if (const Json* data = fields.value("data")) config.data = *data;
   config.recompute = read_recompute(fields);
-  const std::string compute = word(fields, "compute_dtype", {"auto", "f32", "bf16"}, "auto");
-  if (compute != "auto") config.compute_dtype = dtype_named(compute);
+  config.compute_dtype = read_dtype_or_auto(fields, "compute_dtype");
   config.deterministic = fields.boolean_or("deterministic", true);
-  const std::string base_dtype = word(fields, "base_dtype", {"auto", "f32", "bf16"}, "auto");
-  if (base_dtype != "auto") config.base_dtype = dtype_named(base_dtype);
-
+  config.base_dtype = read_dtype_or_auto(fields, "base_dtype");
   const std::string layout =
       word(fields, "pair_layout", {"half_split", "interleaved"}, "half_split");
   if (layout == "interleaved") config.pair_layout = PairLayout::interleaved;
 
-  read_object(fields, "checkpoint",
-              [&](JsonFields& inner) { read_checkpoint(inner, config.checkpoint); });
-  read_object(fields, "evaluation",
-              [&](JsonFields& inner) { config.evaluation = read_evaluation(inner); });
-  read_object(fields, "divergence",
-              [&](JsonFields& inner) { config.divergence = read_divergence(inner); });
+  maybe_read_object(fields, "checkpoint",
+                    [&](JsonFields& inner) { config.checkpoint = read_checkpoint(inner); });
+  maybe_read_object(fields, "evaluation",
+                    [&](JsonFields& inner) { config.evaluation = read_evaluation(inner); });
+  maybe_read_object(fields, "divergence",
+                    [&](JsonFields& inner) { config.divergence = read_divergence(inner); });
   config.results = fields.text_or("results", "");
-  finish(fields);
+  refuse_unread(fields);
   return config;
 }
 
