@@ -56,16 +56,24 @@ Block block_at(int64_t n_lanes, int64_t begin, const AttentionSizes& sizes) {
   return {begin, count, width / 2, AttentionForm::half_vectors, width / 2, 1};
 }
 
+/// Where a lane of a task stands in the matrices of the call.
+struct LanePlace {
+  LanePlace(const AttentionCall& call, const AttentionTask& task, int64_t lane)
+      : row(task.sequence->first_row + task.first_query + lane / call.group),
+        head(task.kv_head * call.group + lane % call.group) {}
+
+  int64_t row;
+  int64_t head;
+};
+
 const float* query_of(const AttentionCall& call, const AttentionTask& task, int64_t lane) {
-  const int64_t row = task.sequence->first_row + task.first_query + lane / call.group;
-  const int64_t head = task.kv_head * call.group + lane % call.group;
-  return call.qkv + row * call.qkv_stride + head * call.layout.head_dim;
+  const LanePlace at(call, task, lane);
+  return call.qkv + at.row * call.qkv_stride + at.head * call.layout.head_dim;
 }
 
 float* output_of(const AttentionCall& call, const AttentionTask& task, int64_t lane) {
-  const int64_t row = task.sequence->first_row + task.first_query + lane / call.group;
-  const int64_t head = task.kv_head * call.group + lane % call.group;
-  return call.out + row * call.out_stride + head * call.layout.head_dim;
+  const LanePlace at(call, task, lane);
+  return call.out + at.row * call.out_stride + at.head * call.layout.head_dim;
 }
 
 /// Lays out one block of queries, scaled so that the softmax can use powers of two.
@@ -124,9 +132,8 @@ void find_keys(const AttentionCall& call, const AttentionTask& task, int64_t beg
 void write_log_sum(const AttentionCall& call, const AttentionTask& task, int64_t lane,
                    float maximum, float sum) {
   if (call.log_sums == nullptr) return;
-  const int64_t row = task.sequence->first_row + task.first_query + lane / call.group;
-  const int64_t head = task.kv_head * call.group + lane % call.group;
-  call.log_sums[row * call.log_sums_stride + head] =
+  const LanePlace at(call, task, lane);
+  call.log_sums[at.row * call.log_sums_stride + at.head] =
       (maximum + std::log2(sum)) * std::numbers::ln2_v<float>;
 }
 
@@ -142,15 +149,16 @@ void write_out(const AttentionCall& call, const AttentionTask& task, const Block
   }
 }
 
-/// Where a part leaves its block: output, then maximum and sum.
+/// Where a part leaves its block: output, then maximum and sum. Float may be const.
+template <typename Float>
 struct PartSlot {
-  PartSlot(const float* parts, const AttentionSizes& sizes, int64_t slot)
+  PartSlot(Float* parts, const AttentionSizes& sizes, int64_t slot)
       : output(parts + sizes.part_floats() * static_cast<size_t>(slot)),
         maximum(output + sizes.block_floats()),
         sum(maximum + sizes.width) {}
-  const float* output;
-  const float* maximum;
-  const float* sum;
+  Float* output;
+  Float* maximum;
+  Float* sum;
 };
 
 }  // namespace
@@ -162,9 +170,10 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
   const int64_t n_lanes = task.n_queries * call.group;
   TaskWorkspace work(scratch, sizes);
   if (task.n_parts > 1) {  // one block, which stays where the merge will look for it
-    work.output = parts + sizes.part_floats() * static_cast<size_t>(task.slot);
-    work.maximum = work.output + sizes.block_floats();
-    work.sum = work.maximum + sizes.width;
+    const PartSlot slot(parts, sizes, task.slot);
+    work.output = slot.output;
+    work.maximum = slot.maximum;
+    work.sum = slot.sum;
   }
 
   for (int64_t begin = 0; begin < n_lanes; begin += width) {
