@@ -22,7 +22,6 @@ namespace {
 
 constexpr int64_t kFewestTokens = 64;
 constexpr int64_t kMostTokens = 1024;
-constexpr int64_t kMostTrainedVocabularyPerBlock = 4096;
 
 struct TrainedRow {
   int64_t token = 0;  ///< of the call
@@ -187,7 +186,7 @@ double CpuStream::cross_entropy(ConstTensorView hidden, const PreparedWeight& we
   auto* const rows = scratch_.get<TrainedRow>(ScratchUse::row_state, targets.size());
   const int64_t n_trained = list_trained_rows(call, rows);
   const int64_t chunk_tokens = tokens_per_chunk(w.rows, n_trained);
-  call.block = std::min({w.rows, rows_per_block(w), kMostTrainedVocabularyPerBlock});
+  call.block = vocabulary_block(w);
   call.logits_stride = spread_stride(w.rows);
   call.logits = scratch_.get<float>(ScratchUse::logits,
                                     static_cast<size_t>(chunk_tokens * call.logits_stride));
