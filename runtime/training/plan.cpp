@@ -86,9 +86,9 @@ class Planner {
         options_(options),
         model_(read_model_config(config.model)),
         activations_(compute_dtype_of(context_, config)),
-        available_(options.available_bytes > 0 ? options.available_bytes
-                   : context_                  ? available_memory(*context_->backend())
-                                               : available_memory()) {}
+        available_bytes_(options.available_bytes > 0 ? options.available_bytes
+                         : context_                  ? available_memory(*context_->backend())
+                                                     : available_memory()) {}
 
   DType activations() const { return activations_; }
 
@@ -99,7 +99,7 @@ class Planner {
     const PlanInventory inventory = take_inventory(config, model_, variant.base_dtype, adapter);
     const int64_t length = known_window_length(config);
     TrainingPlan plan;
-    plan.available = available_;
+    plan.available_bytes = available_bytes_;
     plan.n_parameters = inventory.n_parameters;
     plan.n_trained = inventory.n_trained;
     plan.n_steps = config.steps > 0 ? config.steps : -1;
@@ -164,7 +164,7 @@ class Planner {
       memory.prepared_weights = inventory.n_mastered * size_of(activations_);
     }
     const uint64_t parameters = memory.total();  // which a trainer has when it decides
-    const uint64_t left = available_ > parameters ? available_ - parameters : 0;
+    const uint64_t left = available_bytes_ > parameters ? available_bytes_ - parameters : 0;
     const auto activation_bytes = [&](bool recomputes) {
       return buffer_bytes(model_, activations_,
                           TransformerTraining::buffer_shape(plan.micro_tokens, recomputes,
@@ -183,15 +183,15 @@ class Planner {
     const TrainingScratch scratch = context_->backend()->training()->scratch(
         {.deterministic = config.deterministic}, micro, length - 1,
         {model_.n_heads, model_.n_kv_heads, model_.head_dim}, model_.vocab_size, activations_);
-    plan.logits = scratch.logits;
-    plan.attention = scratch.attention;
+    plan.logits_bytes = scratch.logits;
+    plan.attention_bytes = scratch.attention;
   }
 
   std::shared_ptr<RuntimeContext> context_;
   const PlanOptions& options_;
   ModelConfig model_;
   DType activations_;
-  uint64_t available_;
+  uint64_t available_bytes_;
 };
 
 /// Adds to a plan that does not fit what would make it smaller: each change by itself, then all of

@@ -9,12 +9,13 @@ namespace okapi {
 Json TrainingPlan::json() const {
   Json list = Json::array();
   for (const Remedy& remedy : remedies) {
-    list.push_back(
-        {{"change", remedy.change}, {"bytes", remedy.bytes}, {"fits", remedy.bytes <= available}});
+    list.push_back({{"change", remedy.change},
+                    {"bytes", remedy.bytes},
+                    {"fits", remedy.bytes <= available_bytes}});
   }
   Json parts = memory.json();
-  parts["logits"] = logits;
-  parts["attention"] = attention;
+  parts["logits"] = logits_bytes;
+  parts["attention"] = attention_bytes;
   parts["total"] = total_bytes();
   return {{"n_parameters", n_parameters},
           {"n_trained", n_trained},
@@ -23,8 +24,8 @@ Json TrainingPlan::json() const {
           {"step_tokens", step_tokens},
           {"n_steps", n_steps},
           {"memory", parts},
-          {"available_bytes", available},
-          {"missing_bytes", fits() ? 0 : total_bytes() - available},
+          {"available_bytes", available_bytes},
+          {"missing_bytes", fits() ? 0 : total_bytes() - available_bytes},
           {"fits", fits()},
           {"flops_per_step", flops_per_step},
           {"useful_flops_per_step", useful_flops_per_step},
@@ -83,9 +84,10 @@ std::string TrainingPlan::text() const {
   row("gradients", bytes_text(memory.gradients));
   row("optimizer", bytes_text(memory.moments));
   row(recomputes ? "activations, recomputed" : "activations", bytes_text(memory.activations));
-  row("logits chunks", bytes_text(logits));
-  row("attention, rotation", bytes_text(attention + memory.rotation));
-  row("memory in all", bytes_text(total_bytes()) + " of " + bytes_text(available) + " available");
+  row("logits chunks", bytes_text(logits_bytes));
+  row("attention, rotation", bytes_text(attention_bytes + memory.rotation));
+  row("memory in all",
+      bytes_text(total_bytes()) + " of " + bytes_text(available_bytes) + " available");
   std::ostringstream flops;
   flops.precision(3);
   flops << flops_per_step / 1e12 << " TFLOP";
@@ -97,10 +99,10 @@ std::string TrainingPlan::text() const {
   row("a checkpoint", bytes_text(static_cast<uint64_t>(checkpoint_bytes)));
   if (fits()) return text.str();
 
-  text << "does not fit: " << bytes_text(total_bytes() - available) << " are missing\n";
+  text << "does not fit: " << bytes_text(total_bytes() - available_bytes) << " are missing\n";
   for (const Remedy& remedy : remedies) {
     text << "  with " << remedy.change << ": " << bytes_text(remedy.bytes)
-         << (remedy.bytes <= available ? ", which fits" : "") << "\n";
+         << (remedy.bytes <= available_bytes ? ", which fits" : "") << "\n";
   }
   return text.str();
 }
