@@ -74,7 +74,8 @@ class Parameters {
   HostTensor download(const Parameter& parameter, TrainingStream& stream) const {
     return download(parameter.value, parameter.n_rotated_heads, stream);
   }
-  /// The same of anything whose rows stand as a value's do, such as its gradient.
+  /// The same of anything whose rows stand as a value's do, such as its gradient; with 0 heads as
+  /// it stands.
   HostTensor download(ConstTensorView values, int64_t n_rotated_heads,
                       TrainingStream& stream) const;
   /// The other way round.

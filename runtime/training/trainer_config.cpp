@@ -11,7 +11,7 @@ namespace okapi {
 
 namespace {
 
-constexpr int64_t kMostOfAConfig = int64_t{1} << 48;
+constexpr int64_t kMostInteger = int64_t{1} << 48;
 constexpr double kMostNumber = 1e12;
 
 /// JsonFields::finish() with a suggestion: configurations are written by hand.
@@ -108,7 +108,7 @@ RopeScheduleConfig read_rope_schedule(JsonFields& fields) {
   schedule.from = fields.number("from", -kMostNumber, kMostNumber);
   schedule.to = fields.number("to", -kMostNumber, kMostNumber);
   schedule.by = fields.number("by", std::numeric_limits<double>::min(), kMostNumber);
-  schedule.every = fields.integer_or("every", 1, kMostOfAConfig, 1);
+  schedule.every = fields.integer_or("every", 1, kMostInteger, 1);
   fields.ignore("at");
   return schedule;
 }
@@ -180,18 +180,18 @@ OptimizerConfig read_optimizer(JsonFields& fields) {
 BatchConfig read_batch(JsonFields& fields) {
   BatchConfig batch;
   batch.sequences = fields.integer_or("sequences", 1, 1 << 30, 0);
-  batch.tokens = fields.integer_or("tokens", 1, kMostOfAConfig, 0);
+  batch.tokens = fields.integer_or("tokens", 1, kMostInteger, 0);
   if ((batch.sequences > 0) == (batch.tokens > 0)) {
     fields.fail("sequences", "wanted either sequences or tokens, found " +
                                  std::string(batch.tokens > 0 ? "both" : "neither"));
   }
   batch.micro = fields.integer_or("micro", 0, 1 << 30, 0);
-  batch.length = fields.integer_or("length", 0, kMostOfAConfig, 0);
+  batch.length = fields.integer_or("length", 0, kMostInteger, 0);
   return batch;
 }
 
 void read_steps_or_epochs(JsonFields& fields, TrainerConfig& config) {
-  config.steps = fields.integer_or("steps", 1, kMostOfAConfig, 0);
+  config.steps = fields.integer_or("steps", 1, kMostInteger, 0);
   config.epochs = fields.number_or("epochs", 1e-9, 1e9, 0);
   if ((config.steps > 0) == (config.epochs > 0)) {
     fields.fail("steps", "wanted either steps or epochs, found " +
@@ -203,7 +203,7 @@ RopeTrainingConfig read_rope(JsonFields& fields) {
   RopeTrainingConfig rope;
   rope.train = fields.text_or("train", "");
   rope.eval = fields.text_or("eval", "");
-  rope.length = fields.integer_or("length", 0, kMostOfAConfig, 0);
+  rope.length = fields.integer_or("length", 0, kMostInteger, 0);
   read_list(fields, "schedule",
             [&](JsonFields& entry) { rope.schedule.push_back(read_rope_schedule(entry)); });
   return rope;
@@ -215,16 +215,16 @@ ScheduleConfig read_schedule(JsonFields& fields) {
   schedule.kind = kind == "linear"   ? ScheduleKind::linear
                   : kind == "cosine" ? ScheduleKind::cosine
                                      : ScheduleKind::constant;
-  schedule.warmup = fields.integer_or("warmup", 0, kMostOfAConfig, 0);
+  schedule.warmup = fields.integer_or("warmup", 0, kMostInteger, 0);
   schedule.floor = fields.number_or("floor", 0, 1, 0);
   return schedule;
 }
 
 EvaluationConfig read_evaluation(JsonFields& fields) {
   EvaluationConfig evaluation;
-  evaluation.every = fields.integer_or("every", 0, kMostOfAConfig, 0);
-  evaluation.windows = fields.integer_or("windows", 0, kMostOfAConfig, 0);
-  evaluation.bucket = fields.integer_or("bucket", 1, kMostOfAConfig, evaluation.bucket);
+  evaluation.every = fields.integer_or("every", 0, kMostInteger, 0);
+  evaluation.windows = fields.integer_or("windows", 0, kMostInteger, 0);
+  evaluation.bucket = fields.integer_or("bucket", 1, kMostInteger, evaluation.bucket);
   if (const Json* data = fields.value("data")) evaluation.data = *data;
   return evaluation;
 }
@@ -239,8 +239,8 @@ DivergenceConfig read_divergence(JsonFields& fields) {
 CheckpointConfig read_checkpoint(JsonFields& fields) {
   CheckpointConfig checkpoint;
   checkpoint.folder = fields.text_or("folder", "");
-  checkpoint.every = fields.integer_or("every", 0, kMostOfAConfig, 0);
-  checkpoint.keep = fields.integer_or("keep", 0, kMostOfAConfig, checkpoint.keep);
+  checkpoint.every = fields.integer_or("every", 0, kMostInteger, 0);
+  checkpoint.keep = fields.integer_or("keep", 0, kMostInteger, checkpoint.keep);
   checkpoint.keep_best = fields.boolean_or("keep_best", checkpoint.keep_best);
   checkpoint.dtype = dtype_named(word(fields, "dtype", {"f32", "bf16"}, "f32"));
   if (checkpoint.every > 0 && checkpoint.folder.empty()) {
