@@ -94,6 +94,7 @@ void pack_queries(const AttentionCall& call, const AttentionTask& task, const Bl
 
 /// The tile of keys from `begin` on: where they lie, cut at page borders, or rotated copies.
 struct KeyTile {
+  int64_t begin = 0;  ///< index within the sequence
   std::array<KeySegment, kTileKeys> segments;
   int n_segments = 0;
   int n_keys = 0;
@@ -105,6 +106,7 @@ void find_keys(const AttentionCall& call, const AttentionTask& task, int64_t beg
   const int64_t d = call.layout.head_dim;
   const bool rotates = sequence.keys_are_raw && !sequence.key_rotation.empty();
   const int64_t end = std::min(begin + kTileKeys, task.key_end);
+  tile->begin = begin;
   tile->n_segments = 0;
   tile->n_keys = static_cast<int>(end - begin);
   for (int64_t index = begin; index < end;) {
@@ -149,6 +151,37 @@ void write_out(const AttentionCall& call, const AttentionTask& task, const Block
   }
 }
 
+/// One block of queries over one tile of keys, as far as each query sees it.
+void attend(const AttentionCall& call, const AttentionTask& task, const Block& block,
+            const KeyTile& keys, const TaskWorkspace& work) {
+  const int64_t first_index = task.sequence->n_cached + task.first_query;  // of the task's queries
+  const auto limit_of = [&](int64_t lane) {  // the last key of the tile that it sees
+    return first_index + (block.begin + lane) / call.group - keys.begin;
+  };
+  const int64_t n_keys = std::min<int64_t>(keys.n_keys, limit_of(block.count - 1) + 1);
+  if (n_keys <= 0) return;
+  const int64_t n_unmasked = std::clamp<int64_t>(limit_of(0) + 1, 0, n_keys);
+  if (n_unmasked < n_keys) {
+    for (int64_t lane = 0; lane < block.n_laid_out; ++lane) {
+      work.limits[lane] = static_cast<int32_t>(limit_of(std::min(lane, block.count - 1)));
+    }
+  }
+  const int64_t d = call.layout.head_dim;
+  call.kernels.attention_tile({.form = block.form,
+                               .n_lanes = static_cast<int>(block.count),
+                               .queries = work.queries + block.begin * d,
+                               .output = work.output + block.begin * d,
+                               .maximum = work.maximum + block.begin,
+                               .sum = work.sum + block.begin,
+                               .probabilities = work.probabilities,
+                               .limits = work.limits,
+                               .segments = keys.segments.data(),
+                               .n_segments = keys.n_segments,
+                               .n_keys = static_cast<int>(n_keys),
+                               .n_unmasked = static_cast<int>(n_unmasked),
+                               .head_dim = static_cast<int>(d)});
+}
+
 /// Where a part leaves its block: output, then maximum and sum. Float may be const.
 template <typename Float>
 struct PartSlot {
@@ -184,37 +217,11 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
     std::fill_n(work.sum + begin, block.n_laid_out, 0.0F);
   }
 
-  const int64_t first_index =
-      task.sequence->n_cached + task.first_query;  // of the task's first query
   KeyTile keys;
   for (int64_t key = task.key_begin; key < task.key_end; key += kTileKeys) {
     find_keys(call, task, key, work.raw_keys, &keys);
     for (int64_t begin = 0; begin < n_lanes; begin += width) {
-      const Block block = block_at(n_lanes, begin, sizes);
-      const auto limit_of = [&](int64_t lane) {
-        return first_index + (block.begin + lane) / call.group - key;
-      };
-      const int64_t n_keys = std::min<int64_t>(keys.n_keys, limit_of(block.count - 1) + 1);
-      if (n_keys <= 0) continue;
-      const int64_t n_unmasked = std::clamp<int64_t>(limit_of(0) + 1, 0, n_keys);
-      if (n_unmasked < n_keys) {
-        for (int64_t lane = 0; lane < block.n_laid_out; ++lane) {
-          work.limits[lane] = static_cast<int32_t>(limit_of(std::min(lane, block.count - 1)));
-        }
-      }
-      call.kernels.attention_tile({.form = block.form,
-                                   .n_lanes = static_cast<int>(block.count),
-                                   .queries = work.queries + begin * d,
-                                   .output = work.output + begin * d,
-                                   .maximum = work.maximum + begin,
-                                   .sum = work.sum + begin,
-                                   .probabilities = work.probabilities,
-                                   .limits = work.limits,
-                                   .segments = keys.segments.data(),
-                                   .n_segments = keys.n_segments,
-                                   .n_keys = static_cast<int>(n_keys),
-                                   .n_unmasked = static_cast<int>(n_unmasked),
-                                   .head_dim = static_cast<int>(d)});
+      attend(call, task, block_at(n_lanes, begin, sizes), keys, work);
     }
   }
 
