@@ -51,8 +51,9 @@ struct Task {
 std::vector<Task> make_tasks(const HeadLayout& heads, std::span<const TrainingSequence> sequences,
                              int n_threads, int64_t* slot_floats) {
   double total = 0;
-  for (const TrainingSequence& sequence : sequences)
+  for (const TrainingSequence& sequence : sequences) {
     total += Task{&sequence, 0, 0, sequence.n_tokens, 0}.work();
+  }
   total *= static_cast<double>(heads.n_kv_heads);
   const double share =
       n_threads > 1 ? total / static_cast<double>(kTasksPerThread * n_threads) : total;
@@ -137,8 +138,9 @@ struct BackwardWorkspace {
 void pack(const float* rows, int64_t n_rows, int64_t d, int64_t width, float scale, float* to) {
   for (int64_t block = 0; block < n_rows; block += width) {
     for (int64_t i = 0; i < d; ++i) {
-      for (int64_t lane = 0; lane < width; ++lane)
+      for (int64_t lane = 0; lane < width; ++lane) {
         to[block * d + i * width + lane] = rows[(block + lane) * d + i] * scale;
+      }
     }
   }
 }

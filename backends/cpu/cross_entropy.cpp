@@ -77,10 +77,12 @@ void check_arguments(const ConstTensorView& hidden, const CpuWeight& weight,
   check_matrix(hidden, n_tokens, weight.columns, "cross_entropy: hidden");
   check_loss_weights(weights, targets.size());
   if (!nll.empty()) check_vector(nll, n_tokens, DType::f32, "cross_entropy: nll");
-  if (!hidden_gradient.empty())
+  if (!hidden_gradient.empty()) {
     check_matrix(hidden_gradient, n_tokens, weight.columns, "cross_entropy: hidden_gradient");
-  if (!weight_gradient.empty())
+  }
+  if (!weight_gradient.empty()) {
     check_matrix(weight_gradient, weight.rows, weight.columns, "cross_entropy: weight_gradient");
+  }
   check_targets(targets, weight.rows, "cross_entropy");
 }
 

@@ -325,8 +325,9 @@ class LinesTask {
   /// prompt is another question.
   void check_count(const okapi::Record& record, int64_t n_tokens) const {
     const std::optional<int64_t> said = whole_number(record, "n_tokens");
-    if (!said || *said == n_tokens || wording_.in_vicuna_template || has_warned_.exchange(true))
+    if (!said || *said == n_tokens || wording_.in_vicuna_template || has_warned_.exchange(true)) {
       return;
+    }
     host_.log(OKAPI_HOST_LOG_WARN, "a given prompt says it has " + std::to_string(*said) +
                                        " tokens, this model's tokenizer finds " +
                                        std::to_string(n_tokens));
