@@ -1,4 +1,4 @@
-// The model, or the adapter beside it, that training starts from.
+// The model, or the adapter beside it, that training starts from, and what both are computed in.
 #pragma once
 
 #include <filesystem>
