@@ -113,11 +113,7 @@ int64_t Trainer::n_steps() const { return state_->n_steps; }
 int64_t Trainer::data_position() const { return state_->position; }
 double Trainer::learning_rate() const { return state_->learning_rate(); }
 
-std::string Trainer::train_rope() const {
-  const int64_t step = std::min(state_->step, state_->n_steps - 1);
-  return state_->rope_of(state_->train_spec_at(step))->canonical();
-}
-
+std::string Trainer::train_rope() const { return state_->next_train_rope()->canonical(); }
 std::string Trainer::eval_rope() const { return state_->eval_rope()->canonical(); }
 std::string Trainer::last_checkpoint() const { return state_->last_checkpoint.string(); }
 const TrainerConfig& Trainer::config() const { return state_->config; }

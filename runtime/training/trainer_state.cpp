@@ -141,9 +141,12 @@ void TrainerState::use_train_rope(int64_t at_step) {
   train_rotation->use(train_rope, at);
 }
 
+std::shared_ptr<const Rope> TrainerState::next_train_rope() const {
+  return rope_of(train_spec_at(std::min(step, n_steps - 1)));
+}
+
 std::shared_ptr<const Rope> TrainerState::eval_rope() const {
-  const int64_t at_step = std::min(step, n_steps - 1);
-  return rope_of(config.rope.eval.empty() ? train_spec_at(at_step) : config.rope.eval);
+  return config.rope.eval.empty() ? next_train_rope() : rope_of(config.rope.eval);
 }
 
 std::span<const CancelToken* const> TrainerState::cancels() const {

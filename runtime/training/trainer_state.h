@@ -73,7 +73,8 @@ class TrainerState {
   RopeGeometry geometry(bool training) const;
   std::shared_ptr<const Rope> rope_of(const std::string& spec) const;
   std::string train_spec_at(int64_t at_step) const;
-  void use_train_rope(int64_t at_step);  ///< brings train_rope up to a step
+  void use_train_rope(int64_t at_step);                 ///< brings train_rope up to a step
+  std::shared_ptr<const Rope> next_train_rope() const;  ///< the last one when all steps are done
   std::shared_ptr<const Rope> eval_rope() const;
   std::span<const CancelToken* const> cancels() const;
   double learning_rate() const;
