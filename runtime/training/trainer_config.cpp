@@ -25,7 +25,7 @@ void refuse_unread(const JsonFields& fields) {
 /// A text out of a list of words.
 std::string word(JsonFields& fields, const std::string& key, const std::vector<std::string>& words,
                  const std::string& absent) {
-  const std::string text = fields.text_or(key, absent);
+  std::string text = fields.text_or(key, absent);
   if (std::find(words.begin(), words.end(), text) == words.end()) {
     fields.fail(key, "wanted one of " + join_names(words) + ", found \"" + text + "\"");
   }
