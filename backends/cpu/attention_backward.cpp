@@ -51,8 +51,9 @@ struct Task {
 std::vector<Task> make_tasks(const HeadLayout& heads, std::span<const TrainingSequence> sequences,
                              int n_threads, int64_t* slot_floats) {
   double total = 0;
-  for (const TrainingSequence& sequence : sequences)
+  for (const TrainingSequence& sequence : sequences) {
     total += Task{&sequence, 0, 0, sequence.n_tokens, 0}.work();
+  }
   total *= static_cast<double>(heads.n_kv_heads);
   const double share =
       n_threads > 1 ? total / static_cast<double>(kTasksPerThread * n_threads) : total;
@@ -82,6 +83,28 @@ std::vector<Task> make_tasks(const HeadLayout& heads, std::span<const TrainingSe
     }
   }
   return tasks;
+}
+
+/// In an order in which threads that take them in turn finish together.
+std::vector<const Task*> largest_first(const std::vector<Task>& tasks) {
+  std::vector<const Task*> order;
+  order.reserve(tasks.size());
+  for (const Task& task : tasks) order.push_back(&task);
+  std::stable_sort(order.begin(), order.end(),
+                   [](const Task* a, const Task* b) { return a->work() > b->work(); });
+  return order;
+}
+
+/// Where the tasks of each sequence and kv head begin, which share their keys; last their number.
+std::vector<size_t> groups_by_keys(const std::vector<Task>& tasks) {
+  std::vector<size_t> groups;
+  for (size_t t = 0; t < tasks.size(); ++t) {
+    const bool is_first = t == 0 || tasks[t].sequence != tasks[t - 1].sequence ||
+                          tasks[t].kv_head != tasks[t - 1].kv_head;
+    if (is_first) groups.push_back(t);
+  }
+  groups.push_back(tasks.size());
+  return groups;
 }
 
 /// The scratch of one thread, cut up.
@@ -115,8 +138,9 @@ struct BackwardWorkspace {
 void pack(const float* rows, int64_t n_rows, int64_t d, int64_t width, float scale, float* to) {
   for (int64_t block = 0; block < n_rows; block += width) {
     for (int64_t i = 0; i < d; ++i) {
-      for (int64_t lane = 0; lane < width; ++lane)
+      for (int64_t lane = 0; lane < width; ++lane) {
         to[block * d + i * width + lane] = rows[(block + lane) * d + i] * scale;
+      }
     }
   }
 }
@@ -256,29 +280,15 @@ void CpuStream::attention_backward(ConstTensorView qkv, const HeadLayout& heads,
   auto* const workspaces = scratch_.get<float>(
       ScratchUse::attention, static_cast<size_t>(workspace_floats * shared_->n_threads));
 
-  // The largest first, so that the threads finish together.
-  std::vector<const Task*> order;
-  order.reserve(tasks.size());
   double work = 0;
-  for (const Task& task : tasks) {
-    order.push_back(&task);
-    work += task.work() * static_cast<double>(d);
-  }
-  std::stable_sort(order.begin(), order.end(),
-                   [](const Task* a, const Task* b) { return a->work() > b->work(); });
+  for (const Task& task : tasks) work += task.work() * static_cast<double>(d);
+  const std::vector<const Task*> order = largest_first(tasks);
   parallel_tasks(static_cast<int64_t>(order.size()), static_cast<int64_t>(work), [&](int64_t t) {
     run_task(call, *order[static_cast<size_t>(t)], slots,
              workspaces + workspace_floats * omp_get_thread_num());
   });
 
-  std::vector<size_t> groups;  // where the tasks of a sequence and kv head begin
-  for (size_t t = 0; t < tasks.size(); ++t) {
-    if (t == 0 || tasks[t].sequence != tasks[t - 1].sequence ||
-        tasks[t].kv_head != tasks[t - 1].kv_head) {
-      groups.push_back(t);
-    }
-  }
-  groups.push_back(tasks.size());
+  const std::vector<size_t> groups = groups_by_keys(tasks);
   parallel_tasks(static_cast<int64_t>(groups.size()) - 1, slot_floats, [&](int64_t g) {
     const auto group = static_cast<size_t>(g);
     merge(call, tasks.data() + groups[group], tasks.data() + groups[group + 1], slots);

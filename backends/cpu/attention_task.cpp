@@ -56,16 +56,24 @@ Block block_at(int64_t n_lanes, int64_t begin, const AttentionSizes& sizes) {
   return {begin, count, width / 2, AttentionForm::half_vectors, width / 2, 1};
 }
 
+/// Where a lane of a task stands in the matrices of the call.
+struct LanePlace {
+  LanePlace(const AttentionCall& call, const AttentionTask& task, int64_t lane)
+      : row(task.sequence->first_row + task.first_query + lane / call.group),
+        head(task.kv_head * call.group + lane % call.group) {}
+
+  int64_t row;
+  int64_t head;
+};
+
 const float* query_of(const AttentionCall& call, const AttentionTask& task, int64_t lane) {
-  const int64_t row = task.sequence->first_row + task.first_query + lane / call.group;
-  const int64_t head = task.kv_head * call.group + lane % call.group;
-  return call.qkv + row * call.qkv_stride + head * call.layout.head_dim;
+  const LanePlace at(call, task, lane);
+  return call.qkv + at.row * call.qkv_stride + at.head * call.layout.head_dim;
 }
 
 float* output_of(const AttentionCall& call, const AttentionTask& task, int64_t lane) {
-  const int64_t row = task.sequence->first_row + task.first_query + lane / call.group;
-  const int64_t head = task.kv_head * call.group + lane % call.group;
-  return call.out + row * call.out_stride + head * call.layout.head_dim;
+  const LanePlace at(call, task, lane);
+  return call.out + at.row * call.out_stride + at.head * call.layout.head_dim;
 }
 
 /// Lays out one block of queries, scaled so that the softmax can use powers of two.
@@ -86,6 +94,7 @@ void pack_queries(const AttentionCall& call, const AttentionTask& task, const Bl
 
 /// The tile of keys from `begin` on: where they lie, cut at page borders, or rotated copies.
 struct KeyTile {
+  int64_t begin = 0;  ///< index within the sequence
   std::array<KeySegment, kTileKeys> segments;
   int n_segments = 0;
   int n_keys = 0;
@@ -97,6 +106,7 @@ void find_keys(const AttentionCall& call, const AttentionTask& task, int64_t beg
   const int64_t d = call.layout.head_dim;
   const bool rotates = sequence.keys_are_raw && !sequence.key_rotation.empty();
   const int64_t end = std::min(begin + kTileKeys, task.key_end);
+  tile->begin = begin;
   tile->n_segments = 0;
   tile->n_keys = static_cast<int>(end - begin);
   for (int64_t index = begin; index < end;) {
@@ -124,9 +134,8 @@ void find_keys(const AttentionCall& call, const AttentionTask& task, int64_t beg
 void write_log_sum(const AttentionCall& call, const AttentionTask& task, int64_t lane,
                    float maximum, float sum) {
   if (call.log_sums == nullptr) return;
-  const int64_t row = task.sequence->first_row + task.first_query + lane / call.group;
-  const int64_t head = task.kv_head * call.group + lane % call.group;
-  call.log_sums[row * call.log_sums_stride + head] =
+  const LanePlace at(call, task, lane);
+  call.log_sums[at.row * call.log_sums_stride + at.head] =
       (maximum + std::log2(sum)) * std::numbers::ln2_v<float>;
 }
 
@@ -142,15 +151,47 @@ void write_out(const AttentionCall& call, const AttentionTask& task, const Block
   }
 }
 
-/// Where a part leaves its block: output, then maximum and sum.
+/// One block of queries over one tile of keys, as far as each query sees it.
+void attend(const AttentionCall& call, const AttentionTask& task, const Block& block,
+            const KeyTile& keys, const TaskWorkspace& work) {
+  const int64_t first_index = task.sequence->n_cached + task.first_query;  // of the task's queries
+  const auto limit_of = [&](int64_t lane) {  // the last key of the tile that it sees
+    return first_index + (block.begin + lane) / call.group - keys.begin;
+  };
+  const int64_t n_keys = std::min<int64_t>(keys.n_keys, limit_of(block.count - 1) + 1);
+  if (n_keys <= 0) return;
+  const int64_t n_unmasked = std::clamp<int64_t>(limit_of(0) + 1, 0, n_keys);
+  if (n_unmasked < n_keys) {
+    for (int64_t lane = 0; lane < block.n_laid_out; ++lane) {
+      work.limits[lane] = static_cast<int32_t>(limit_of(std::min(lane, block.count - 1)));
+    }
+  }
+  const int64_t d = call.layout.head_dim;
+  call.kernels.attention_tile({.form = block.form,
+                               .n_lanes = static_cast<int>(block.count),
+                               .queries = work.queries + block.begin * d,
+                               .output = work.output + block.begin * d,
+                               .maximum = work.maximum + block.begin,
+                               .sum = work.sum + block.begin,
+                               .probabilities = work.probabilities,
+                               .limits = work.limits,
+                               .segments = keys.segments.data(),
+                               .n_segments = keys.n_segments,
+                               .n_keys = static_cast<int>(n_keys),
+                               .n_unmasked = static_cast<int>(n_unmasked),
+                               .head_dim = static_cast<int>(d)});
+}
+
+/// Where a part leaves its block: output, then maximum and sum. Float may be const.
+template <typename Float>
 struct PartSlot {
-  PartSlot(const float* parts, const AttentionSizes& sizes, int64_t slot)
+  PartSlot(Float* parts, const AttentionSizes& sizes, int64_t slot)
       : output(parts + sizes.part_floats() * static_cast<size_t>(slot)),
         maximum(output + sizes.block_floats()),
         sum(maximum + sizes.width) {}
-  const float* output;
-  const float* maximum;
-  const float* sum;
+  Float* output;
+  Float* maximum;
+  Float* sum;
 };
 
 }  // namespace
@@ -162,9 +203,10 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
   const int64_t n_lanes = task.n_queries * call.group;
   TaskWorkspace work(scratch, sizes);
   if (task.n_parts > 1) {  // one block, which stays where the merge will look for it
-    work.output = parts + sizes.part_floats() * static_cast<size_t>(task.slot);
-    work.maximum = work.output + sizes.block_floats();
-    work.sum = work.maximum + sizes.width;
+    const PartSlot slot(parts, sizes, task.slot);
+    work.output = slot.output;
+    work.maximum = slot.maximum;
+    work.sum = slot.sum;
   }
 
   for (int64_t begin = 0; begin < n_lanes; begin += width) {
@@ -175,37 +217,11 @@ void run_task(const AttentionCall& call, const AttentionTask& task, const Attent
     std::fill_n(work.sum + begin, block.n_laid_out, 0.0F);
   }
 
-  const int64_t first_index =
-      task.sequence->n_cached + task.first_query;  // of the task's first query
   KeyTile keys;
   for (int64_t key = task.key_begin; key < task.key_end; key += kTileKeys) {
     find_keys(call, task, key, work.raw_keys, &keys);
     for (int64_t begin = 0; begin < n_lanes; begin += width) {
-      const Block block = block_at(n_lanes, begin, sizes);
-      const auto limit_of = [&](int64_t lane) {
-        return first_index + (block.begin + lane) / call.group - key;
-      };
-      const int64_t n_keys = std::min<int64_t>(keys.n_keys, limit_of(block.count - 1) + 1);
-      if (n_keys <= 0) continue;
-      const int64_t n_unmasked = std::clamp<int64_t>(limit_of(0) + 1, 0, n_keys);
-      if (n_unmasked < n_keys) {
-        for (int64_t lane = 0; lane < block.n_laid_out; ++lane) {
-          work.limits[lane] = static_cast<int32_t>(limit_of(std::min(lane, block.count - 1)));
-        }
-      }
-      call.kernels.attention_tile({.form = block.form,
-                                   .n_lanes = static_cast<int>(block.count),
-                                   .queries = work.queries + begin * d,
-                                   .output = work.output + begin * d,
-                                   .maximum = work.maximum + begin,
-                                   .sum = work.sum + begin,
-                                   .probabilities = work.probabilities,
-                                   .limits = work.limits,
-                                   .segments = keys.segments.data(),
-                                   .n_segments = keys.n_segments,
-                                   .n_keys = static_cast<int>(n_keys),
-                                   .n_unmasked = static_cast<int>(n_unmasked),
-                                   .head_dim = static_cast<int>(d)});
+      attend(call, task, block_at(n_lanes, begin, sizes), keys, work);
     }
   }
 

@@ -22,8 +22,9 @@ GatheredKeys gather_keys(ConstTensorView qkv, const HeadLayout& heads, Scratch& 
   parallel_ranges(n_rows, 1, n_rows * n_gathered * d, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const float* const from = floats(qkv) + row * qkv.strides[0] + heads.n_heads * d;
-      for (int64_t head = 0; head < n_gathered; ++head)
+      for (int64_t head = 0; head < n_gathered; ++head) {
         std::copy_n(from + head * d, d, to + (head * n_rows + row) * d);
+      }
     }
   });
   return {to, to + heads.n_kv_heads * n_rows * d};

@@ -89,6 +89,11 @@ int64_t rows_per_block(const CpuWeight& weight) {
                   kBlockElements / std::max<int64_t>(1, weight.columns) / kFewest * kFewest);
 }
 
+int64_t vocabulary_block(const CpuWeight& weight) {
+  constexpr int64_t kMost = 4096;
+  return std::min({weight.rows, rows_per_block(weight), kMost});
+}
+
 const float* widened_rows(const Shared& shared, Scratch& scratch, const CpuWeight& weight,
                           int64_t begin, int64_t end) {
   if (weight.dtype == DType::f32) return weight.f32_row(begin);

@@ -15,7 +15,6 @@ namespace okapi::cpu {
 namespace {
 
 constexpr int64_t kTokensPerChunk = 512;
-constexpr int64_t kMostVocabularyPerBlock = 4096;
 
 struct RowState {
   float maximum = -std::numeric_limits<float>::infinity();
@@ -35,7 +34,7 @@ void CpuStream::log_loss(ConstTensorView hidden, const PreparedWeight& weight,
 
   const ThreadLimit limit(shared_->n_threads);
   const int64_t chunk = std::min(n_tokens, kTokensPerChunk);
-  const int64_t block = std::min({w.rows, rows_per_block(w), kMostVocabularyPerBlock});
+  const int64_t block = vocabulary_block(w);
   auto* const states = scratch_.get<RowState>(ScratchUse::row_state, static_cast<size_t>(n_tokens));
   auto* const logits = scratch_.get<float>(ScratchUse::logits, static_cast<size_t>(chunk * block));
   std::fill(states, states + n_tokens, RowState{});

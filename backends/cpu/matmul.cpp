@@ -1,6 +1,4 @@
 // Products of plain matrices.
-#include <string>
-
 #include "backends/cpu/checks.h"
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/threads.h"

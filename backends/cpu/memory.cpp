@@ -18,8 +18,9 @@ void* allocate(size_t bytes) {
   void* memory = nullptr;
   if (posix_memalign(&memory, alignment, bytes > 0 ? bytes : 1) != 0) throw std::bad_alloc();
   // A wish: without huge pages everything works the same.
-  if (bytes >= kHugePageBytes)
+  if (bytes >= kHugePageBytes) {
     madvise(memory, bytes / kSmallPageBytes * kSmallPageBytes, MADV_HUGEPAGE);
+  }
   return memory;
 }
 

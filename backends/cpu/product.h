@@ -16,6 +16,10 @@ constexpr int64_t library_rows(DType dtype) { return dtype == DType::bf16 ? 32 :
 constexpr int64_t kBlockElements = int64_t{1} << 20;
 int64_t rows_per_block(const CpuWeight& weight);
 
+/// Rows of an output matrix whose logits are made at once: few enough to be folded into sums while
+/// they are in the cache.
+int64_t vocabulary_block(const CpuWeight& weight);
+
 /// Elements from row to row of a matrix that a product reads along its columns. At a multiple of
 /// 4 KiB the elements of a column share one set of the caches: a product with 1024 by 1024 such
 /// numbers runs at half its speed (88 against 161 GFLOP/s).

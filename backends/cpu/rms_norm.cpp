@@ -36,8 +36,9 @@ void CpuStream::rms_norm_backward(ConstTensorView residual, ConstTensorView weig
   check_matrix(out_gradient, n_tokens, n, "rms_norm_backward: out_gradient");
   check_matrix(residual_gradient, n_tokens, n, "rms_norm_backward: residual_gradient");
   const bool wants_weight = !weight_gradient.empty();
-  if (wants_weight)
+  if (wants_weight) {
     check_vector(weight_gradient, n, DType::f32, "rms_norm_backward: weight_gradient");
+  }
 
   // Each thread sums the weight's gradient over its own rows.
   const ThreadLimit limit(shared_->n_threads);
@@ -54,8 +55,9 @@ void CpuStream::rms_norm_backward(ConstTensorView residual, ConstTensorView weig
           wants_weight ? sums + part * n : nullptr, n);
     }
   });
-  for (int64_t part = 0; wants_weight && part < n_parts; ++part)
+  for (int64_t part = 0; wants_weight && part < n_parts; ++part) {
     shared_->kernels.add(floats(weight_gradient), sums + part * n, n);
+  }
 }
 
 }  // namespace okapi::cpu

@@ -54,8 +54,9 @@ void CpuStream::rotate_and_store(TensorView qkv, int64_t n_heads, const KvLayout
   const ThreadLimit limit(shared_->n_threads);
   auto* const first_token = scratch_.get<int64_t>(ScratchUse::row_state, sequences.size() + 1);
   first_token[0] = 0;
-  for (size_t s = 0; s < sequences.size(); ++s)
+  for (size_t s = 0; s < sequences.size(); ++s) {
     first_token[s + 1] = first_token[s] + sequences[s].n_tokens;
+  }
   const int64_t n_tokens = first_token[sequences.size()];
 
   parallel_ranges(n_tokens, 1, n_tokens * width, [&](int64_t begin, int64_t end) {

@@ -31,23 +31,29 @@ constexpr int64_t kFirstTokens = 2;
 // What decoding adds to a session, at most.
 constexpr int64_t kDecodeRoom = kFirstTokens + kDecodedTokens + 1;
 
-// Greedily, to the last token: as many passes of one token.
-void generate(okapi_session* session, std::span<const int32_t> prompt, int64_t n_tokens) {
+// Greedily, to the last token: as many passes of a token of each.
+void generate(std::span<okapi_session* const> sessions, const int32_t* prompt, int64_t n_prompt,
+              int64_t n_tokens) {
   okapi_generate_options options = OKAPI_GENERATE_OPTIONS_INIT;
   options.max_tokens = n_tokens;
   options.ignore_eos = 1;
-  std::vector<int32_t> ids(static_cast<size_t>(n_tokens));
-  size_t n_ids = 0;
-  int32_t stop_reason = 0;
-  api::call(okapi_session_generate, session, prompt.data(), static_cast<int64_t>(prompt.size()),
-            &options, ids.data(), ids.size(), &n_ids, &stop_reason);
+  const size_t n = sessions.size();
+  const std::vector<const int32_t*> prompts(n, prompt);
+  const std::vector<int64_t> n_prompts(n, n_prompt);
+  std::vector<std::vector<int32_t>> ids(n, std::vector<int32_t>(static_cast<size_t>(n_tokens)));
+  std::vector<int32_t*> out;
+  for (std::vector<int32_t>& of_one : ids) out.push_back(of_one.data());
+  std::vector<size_t> n_ids(n);
+  api::call(okapi_session_generate_batch, sessions.data(), static_cast<uint64_t>(n), prompts.data(),
+            n_prompts.data(), &options, out.data(), static_cast<size_t>(n_tokens), n_ids.data(),
+            nullptr);
 }
 
 // The mean of a few tokens.
 double seconds_per_decode(okapi_session* session) {
   constexpr int32_t kFed = 1;
-  generate(session, {&kFed, 1}, kFirstTokens);
-  const double seconds = seconds_of([&] { generate(session, {}, kDecodedTokens); });
+  generate({&session, 1}, &kFed, 1, kFirstTokens);
+  const double seconds = seconds_of([&] { generate({&session, 1}, nullptr, 0, kDecodedTokens); });
   return seconds / static_cast<double>(kDecodedTokens);
 }
 
@@ -210,17 +216,8 @@ Json BenchRun::measure_batch(int64_t n_sessions, int64_t depth, double bandwidth
     if (depth > 0) prefill(pointers.back(), tokens.data(), depth);
   }
   note("");
-  const std::vector<const int32_t*> fed(n, tokens.data() + depth);
-  const std::vector<int64_t> counts(n, 1);
-  std::vector<const float*> logits(n);
-  const auto step = [&] {
-    api::call(okapi_session_advance_batch, pointers.data(), static_cast<uint64_t>(n), fed.data(),
-              counts.data(), logits.data());
-  };
-  for (int64_t i = 0; i < kFirstTokens; ++i) step();
-  const double seconds = seconds_of([&] {
-                           for (int64_t i = 0; i < kDecodedTokens; ++i) step();
-                         }) /
+  generate(pointers, tokens.data() + depth, 1, kFirstTokens);
+  const double seconds = seconds_of([&] { generate(pointers, nullptr, 0, kDecodedTokens); }) /
                          static_cast<double>(kDecodedTokens);
   const double bytes = decode_bytes(info_) + static_cast<double>(n_sessions * depth) *
                                                  static_cast<double>(info_.kv_bytes_per_token);

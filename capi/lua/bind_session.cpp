@@ -73,14 +73,14 @@ int64_t vocab_size_of(const okapi_model* model) {
   return info.vocab_size;
 }
 
-std::vector<int32_t> prompt_at(lua_State* L, int index) {
+std::vector<int32_t> prompt_at(lua_State* L, int index, int session) {
   if (lua_type(L, index) != LUA_TSTRING) return ids_at(L, index, "tokens");
-  const okapi_model* model = model_of_session(L, 1);
+  const okapi_model* model = model_of_session(L, session);
   const std::string text = text_at(L, index, "text");
   const auto tokenizer = api::make<okapi_tokenizer>(okapi_model_get_tokenizer, model);
   okapi_model_info info = OKAPI_MODEL_INFO_INIT;
   api::call(okapi_model_get_info, model, &info);
-  const bool is_start = okapi_session_n_tokens(object_at<okapi_session>(L, 1)) == 0;
+  const bool is_start = okapi_session_n_tokens(object_at<okapi_session>(L, session)) == 0;
   return api::encode(tokenizer.get(), text, is_start && info.bos_id >= 0);
 }
 
@@ -247,6 +247,8 @@ void open_session(lua_State* L) {
   define_box<okapi_session>(L, methods);
   lua_pushcfunction(L, entry<advance>);
   lua_setfield(L, -2, "advance");
+  lua_pushcfunction(L, entry<generate_batch>);
+  lua_setfield(L, -2, "generate");
 }
 
 }  // namespace okapi::lua

@@ -1,17 +1,17 @@
 #include "capi/lua/scheme_call.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
+#include <exception>
+#include <thread>
+#include <utility>
 
 #include "capi/lua/array.h"
-#include "capi/lua/box.h"
+#include "capi/lua/scheme_random.h"
 
 namespace okapi::lua {
 
-static const char kGeometryKey =
-    0;  // metatable of geometry tables: a field that is not there is an error
-static const char kDrawKey = 0;  // metatable of random streams
+/// Of the metatable of geometry tables, in which a field that is not there is an error.
+static const char kGeometryKey = 0;
 
 /// One set of parameters.
 struct SchemeInstance {
@@ -19,20 +19,23 @@ struct SchemeInstance {
   Json parameters;
 };
 
-/// What a C function below gets as light userdata.
+/// What a C function below gets as light userdata: the arguments of the scheme's function it runs.
 struct SchemeCall {
   const SchemeInstance* instance;
   const okapi_rope_geometry* geometry;
-  okapi_rope_table_v1* table;
-  okapi_random* draw;
-  const double* positions;
-  int64_t n;
-  double* out;
-  double* out_k;
+
+  okapi_rope_table_v1* table;  ///< of table(): out
+
+  int64_t n;                   ///< positions, of the other two
+  const okapi_random* random;  ///< of positions()
+  double* drawn;               ///< of positions(): out [n]
+
+  const double* positions;  ///< of log_magnitude(): [n]
+  double* log_q;            ///< of log_magnitude(): out [n, n_pairs]
+  double* log_k;            ///< likewise
 };
 
-// --- What runs inside Lua: may raise, owns nothing.
-// ------------------------------------------------
+// ---- what runs inside Lua: may raise, owns nothing
 
 static int pairs_of(const okapi_rope_geometry& geometry) { return geometry.rotary_dim / 2; }
 
@@ -68,8 +71,9 @@ static void push_geometry(lua_State* L, const SchemeCall& call) {
   set_integer(L, "n_layers", geometry.n_layers);
   set_number(L, "base", geometry.base);
   set_integer(L, "trained_length", geometry.trained_length);
-  if (call.instance->scheme->depends_on_length)
+  if (call.instance->scheme->depends_on_length) {
     set_integer(L, "target_length", geometry.target_length);
+  }
   set_integer(L, "seed", static_cast<int64_t>(geometry.seed));
   set_number(L, "rotation_gain", geometry.rotation_gain);
   set_number(L, "attention_temperature", geometry.attention_temperature);
@@ -154,22 +158,15 @@ static int run_table(lua_State* L) {
   return 0;
 }
 
-static void push_draw(lua_State* L, const okapi_random& random) {
-  auto* copy = static_cast<okapi_random*>(lua_newuserdatauv(L, sizeof(okapi_random), 0));
-  *copy = random;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &kDrawKey);
-  lua_setmetatable(L, -2);
-}
-
 // (definition, SchemeCall*)
 static int run_positions(lua_State* L) {
   const auto& call = *static_cast<const SchemeCall*>(lua_touserdata(L, 2));
   lua_getfield(L, 1, "positions");
   push_geometry(L, call);
   lua_pushinteger(L, call.n);
-  push_draw(L, *call.draw);
+  push_random(L, *call.random);
   lua_call(L, 3, 1);
-  read_numbers(L, -1, "positions", call.n, call.out);
+  read_numbers(L, -1, "positions", call.n, call.drawn);
   return 0;
 }
 
@@ -185,8 +182,8 @@ static int run_log_magnitude(lua_State* L) {
   }
   lua_call(L, 2, 2);
   const int64_t n_values = call.n * pairs_of(*call.geometry);
-  read_numbers(L, -2, "log_magnitude of q", n_values, call.out);
-  read_numbers(L, -1, "log_magnitude of k", n_values, call.out_k);
+  read_numbers(L, -2, "log_magnitude of q", n_values, call.log_q);
+  read_numbers(L, -1, "log_magnitude of k", n_values, call.log_k);
   return 0;
 }
 
@@ -195,8 +192,7 @@ static int value_to_text(lua_State* L) {
   return 1;
 }
 
-// --- What okapi calls.
-// --------------------------------------------------------------------------------
+// ---- what okapi calls
 
 static int32_t fail(const okapi_error_sink* sink, const char* message, int32_t status) {
   sink->report(sink, nullptr, message);
@@ -260,13 +256,13 @@ static int32_t table(void* instance, const okapi_rope_geometry* geometry, okapi_
 }
 
 static int32_t positions(void* instance, const okapi_rope_geometry* geometry, int64_t n,
-                         okapi_random* draw, double* out, const okapi_error_sink* sink) {
+                         okapi_random* random, double* out, const okapi_error_sink* sink) {
   SchemeCall call{};
   call.instance = static_cast<const SchemeInstance*>(instance);
   call.geometry = geometry;
-  call.draw = draw;
   call.n = n;
-  call.out = out;
+  call.random = random;
+  call.drawn = out;
   return call_lua(call, run_positions, sink);
 }
 
@@ -276,10 +272,10 @@ static int32_t log_magnitude(void* instance, const okapi_rope_geometry* geometry
   SchemeCall call{};
   call.instance = static_cast<const SchemeInstance*>(instance);
   call.geometry = geometry;
-  call.positions = at;
   call.n = n;
-  call.out = log_q;
-  call.out_k = log_k;
+  call.positions = at;
+  call.log_q = log_q;
+  call.log_k = log_k;
   return call_lua(call, run_log_magnitude, sink);
 }
 
@@ -298,50 +294,12 @@ okapi_rope_scheme_v1 lua_scheme_functions(uint32_t flags, bool has_table, bool h
 
 void destroy_lua_scheme(void* scheme) { delete static_cast<LuaScheme*>(scheme); }
 
-// --- The random stream that positions() is given.
-// -------------------------------------------------------
-
-static okapi_random& draw_at(lua_State* L) {
-  auto* random = static_cast<okapi_random*>(userdata_of(L, 1, &kDrawKey));
-  if (random == nullptr) throw api::invalid("random stream expected");
-  return *random;
-}
-
-static int draw_uniform(lua_State* L) {
-  okapi_random& random = draw_at(L);
-  lua_pushnumber(L, random.uniform(&random));
-  return 1;
-}
-
-static int draw_uniform_int(lua_State* L) {
-  okapi_random& random = draw_at(L);
-  int is_low_integer = 0;
-  int is_high_integer = 0;
-  const lua_Integer low = lua_tointegerx(L, 2, &is_low_integer);
-  const lua_Integer high = lua_tointegerx(L, 3, &is_high_integer);
-  if (!is_low_integer || !is_high_integer || low > high) {
-    throw api::invalid("uniform_int: wanted two integers, the lower first");
-  }
-  lua_pushinteger(L, random.uniform_int(&random, low, high));
-  return 1;
-}
-
 void open_scheme_call(lua_State* L) {
   lua_newtable(L);
   lua_pushcfunction(L, missing_field);
   lua_setfield(L, -2, "__index");
   lua_rawsetp(L, LUA_REGISTRYINDEX, &kGeometryKey);
-
-  const luaL_Reg methods[] = {{"uniform", pure_entry<draw_uniform>},
-                              {"uniform_int", pure_entry<draw_uniform_int>},
-                              {nullptr, nullptr}};
-  lua_newtable(L);
-  lua_newtable(L);
-  luaL_setfuncs(L, methods, 0);
-  lua_setfield(L, -2, "__index");
-  lua_pushliteral(L, "okapi.random");
-  lua_setfield(L, -2, "__name");
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &kDrawKey);
+  open_scheme_random(L);
 }
 
 }  // namespace okapi::lua

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -100,6 +101,14 @@ okapi::Session& healthy(const okapi_session* session) {
 void feed(okapi_session* session, std::span<const int32_t> tokens, const float** logits) {
   session->poison.change([&] { session->session->prefill(tokens, logits != nullptr); });
   if (logits != nullptr) *logits = session->session->logits().data();
+}
+
+void check_room_for_ids(size_t capacity, const okapi::GenerateOptions& options) {
+  if (capacity >= static_cast<uint64_t>(options.max_tokens)) return;
+  throw okapi::Error(okapi::Code::out_of_range, "ids needs room for max_tokens (" +
+                                                    std::to_string(options.max_tokens) +
+                                                    "), and has it for " + std::to_string(capacity))
+      .field("capacity");
 }
 
 /// Hands out what was generated when the call ends, however it ends.
@@ -222,18 +231,65 @@ okapi_status okapi_session_generate(okapi_session* session, const int32_t* promp
     const auto given = read_struct(options, "options", "OKAPI_GENERATE_OPTIONS_INIT");
     const okapi::GenerateOptions chosen = engine_options(given);
     require_array(ids, capacity, "ids");
-    if (capacity < static_cast<uint64_t>(chosen.max_tokens)) {
-      throw okapi::Error(okapi::Code::out_of_range,
-                         "ids needs room for max_tokens (" + std::to_string(chosen.max_tokens) +
-                             "), and has it for " + std::to_string(capacity))
-          .field("capacity");
-    }
+    check_room_for_ids(capacity, chosen);
 
     okapi::Generation generation;
     const IdsOut out(generation, ids, n_ids, stop_reason);
     session->poison.change([&] {
       session->session->generate({prompt, static_cast<size_t>(n_prompt)}, chosen, &generation);
     });
+  });
+}
+
+okapi_status okapi_session_generate_batch(okapi_session* const* sessions, uint64_t n_sessions,
+                                          const int32_t* const* prompts, const int64_t* n_prompts,
+                                          const okapi_generate_options* options,
+                                          int32_t* const* ids, size_t capacity, size_t* n_ids,
+                                          int32_t* stop_reasons, okapi_error** error) {
+  return guard(__func__, error, [&] {
+    if (n_sessions == 0) refuse("n_sessions", "must be at least 1");
+    require_array(sessions, n_sessions, "sessions");
+    require_array(prompts, n_sessions, "prompts");
+    require_array(n_prompts, n_sessions, "n_prompts");
+    require_array(ids, n_sessions, "ids");
+    require_array(n_ids, n_sessions, "n_ids");
+    for (uint64_t i = 0; i < n_sessions; ++i) {
+      n_ids[i] = 0;
+      if (stop_reasons != nullptr) stop_reasons[i] = OKAPI_STOP_NONE;
+    }
+    const auto given = read_struct(options, "options", "OKAPI_GENERATE_OPTIONS_INIT");
+    if (given.on_token != nullptr) {
+      refuse("options.on_token", "cannot tell sessions apart: wanted NULL");
+    }
+    const okapi::GenerateOptions chosen = engine_options(given);
+    check_room_for_ids(capacity, chosen);
+
+    std::vector<okapi::Session*> batch;
+    std::vector<std::span<const int32_t>> batch_prompts;
+    for (uint64_t i = 0; i < n_sessions; ++i) {
+      std::string suffix = "[";
+      suffix.append(std::to_string(i)).append("]");
+      require(sessions[i], ("sessions" + suffix).c_str())->poison.check();
+      batch.push_back(sessions[i]->session.get());
+      check_range(n_prompts[i], 0, kMaxTokens, ("n_prompts" + suffix).c_str());
+      const auto n = static_cast<uint64_t>(n_prompts[i]);
+      require_array(prompts[i], n, ("prompts" + suffix).c_str());
+      batch_prompts.emplace_back(prompts[i], static_cast<size_t>(n));
+      require_array(ids[i], capacity, ("ids" + suffix).c_str());
+    }
+
+    std::vector<okapi::Generation> generations(n_sessions);
+    std::vector<std::unique_ptr<const IdsOut>> out;
+    for (uint64_t i = 0; i < n_sessions; ++i) {
+      out.push_back(std::make_unique<const IdsOut>(
+          generations[i], ids[i], &n_ids[i], stop_reasons != nullptr ? &stop_reasons[i] : nullptr));
+    }
+    try {
+      okapi::Session::generate_batch(batch, batch_prompts, chosen, generations);
+    } catch (...) {
+      for (uint64_t i = 0; i < n_sessions; ++i) sessions[i]->poison.remember_caught();
+      throw;
+    }
   });
 }
 

@@ -62,6 +62,10 @@ constexpr Budget budget_of(lines::Style style) {
   return style == lines::Style::longchat ? Budget{35, 5, false} : Budget{8, 0, true};
 }
 
+/// A double holds every whole number of so many digits.
+constexpr size_t kExactDigits = 15;
+constexpr double kExactBelow = 1e15;
+
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /// A run of digits without leading zeros, so that equal numbers are equal texts of any size.
@@ -72,17 +76,14 @@ std::string canonical_number(std::string_view digits) {
 
 /// The first or the last whole number in a text: a longest run of digits.
 std::optional<std::string> number_in(std::string_view text, bool last) {
-  const auto begin = last ? std::find_if(text.rbegin(), text.rend(), is_digit).base()
-                          : std::find_if(text.begin(), text.end(), is_digit);
-  if (last) {
-    const auto first =
-        std::find_if_not(std::make_reverse_iterator(begin), text.rend(), is_digit).base();
-    if (first == begin) return std::nullopt;
-    return canonical_number({&*first, static_cast<size_t>(begin - first)});
-  }
-  const auto end = std::find_if_not(begin, text.end(), is_digit);
-  if (begin == end) return std::nullopt;
-  return canonical_number({&*begin, static_cast<size_t>(end - begin)});
+  constexpr std::string_view kDigits = "0123456789";
+  const size_t found = last ? text.find_last_of(kDigits) : text.find_first_of(kDigits);
+  if (found == std::string_view::npos) return std::nullopt;
+  size_t begin = found;
+  size_t end = found + 1;
+  while (begin > 0 && is_digit(text[begin - 1])) --begin;
+  while (end < text.size() && is_digit(text[end])) ++end;
+  return canonical_number(text.substr(begin, end - begin));
 }
 
 /// The asked line's place among n: 0 is the first, 1 the last.
@@ -103,9 +104,9 @@ std::string expected_of(const okapi::Record& record) {
                  "expected");
   std::string text = field->text;
   if (field->type == OKAPI_FIELD_NUMBER) {
-    okapi::require(
-        field->number >= 0 && field->number == std::floor(field->number) && field->number < 1e15,
-        "wanted a whole number", "expected");
+    okapi::require(field->number >= 0 && field->number == std::floor(field->number) &&
+                       field->number < kExactBelow,
+                   "wanted a whole number", "expected");
     text = std::to_string(static_cast<int64_t>(field->number));
   }
   okapi::require(!text.empty() && std::all_of(text.begin(), text.end(), is_digit),
@@ -130,8 +131,8 @@ std::optional<int64_t> asked_line(const okapi::Record& record) {
   const size_t comma = field->text.rfind(',');
   if (comma == std::string::npos) return std::nullopt;
   const std::optional<std::string> position =
-      number_in(std::string_view(field->text).substr(comma), false);
-  if (!position || position->size() > 15) return std::nullopt;
+      number_in(std::string_view(field->text).substr(comma), /*last=*/false);
+  if (!position || position->size() > kExactDigits) return std::nullopt;
   return std::stoll(*position);
 }
 
@@ -311,7 +312,7 @@ class LinesTask {
     item.attribute("n_tokens", static_cast<double>(n_tokens));
     if (n_lines) item.attribute("n_lines", static_cast<double>(*n_lines));
     if (asked) item.attribute("asked", static_cast<double>(*asked));
-    if (expected.size() <= 15) {
+    if (expected.size() <= kExactDigits) {
       item.attribute("expected", std::stod(expected));
     } else {
       item.attribute("expected", expected);
@@ -324,8 +325,9 @@ class LinesTask {
   /// prompt is another question.
   void check_count(const okapi::Record& record, int64_t n_tokens) const {
     const std::optional<int64_t> said = whole_number(record, "n_tokens");
-    if (!said || *said == n_tokens || wording_.in_vicuna_template || has_warned_.exchange(true))
+    if (!said || *said == n_tokens || wording_.in_vicuna_template || has_warned_.exchange(true)) {
       return;
+    }
     host_.log(OKAPI_HOST_LOG_WARN, "a given prompt says it has " + std::to_string(*said) +
                                        " tokens, this model's tokenizer finds " +
                                        std::to_string(n_tokens));

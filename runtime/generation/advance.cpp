@@ -128,6 +128,9 @@ struct Pass {
   struct Part {
     Work* work;
     int64_t n_tokens;
+
+    /// Whether the last of the work's tokens is among them.
+    bool ends() const { return work->n_done() + n_tokens == work->n_total(); }
   };
   std::vector<Part> parts;
   std::vector<int32_t> ids;
@@ -179,9 +182,8 @@ void choose_rows(bool all, Outcome outcome, Pass& pass) {
   pass.wanted_rows.clear();
   int64_t row = 0;
   for (const Pass::Part& part : pass.parts) {
-    const bool ends = part.work->n_done() + part.n_tokens == part.work->n_total();
     for (int64_t i = 0; i < part.n_tokens; ++i, ++row) {
-      const bool is_last = ends && i == part.n_tokens - 1;
+      const bool is_last = part.ends() && i == part.n_tokens - 1;
       if (all || (is_last && wants_output(*part.work, outcome))) pass.wanted_rows.push_back(row);
     }
   }
@@ -239,7 +241,7 @@ void download_logits(const Transformer& transformer, ConstTensorView hidden, Wor
   const ConstTensorView logits = transformer.logits(workspace, hidden);
   const auto* row = static_cast<const float*>(logits.data);
   for (const Pass::Part& part : pass.parts) {
-    if (part.work->n_done() + part.n_tokens != part.work->n_total()) continue;
+    if (!part.ends()) continue;
     std::vector<float>& out = part.work->logits();
     workspace.stream().download(out.data(), row, out.size() * sizeof(float));
     row += out.size();
@@ -250,8 +252,7 @@ void download_logits(const Transformer& transformer, ConstTensorView hidden, Wor
 std::vector<Work*> choosing_works(const Pass& pass) {
   std::vector<Work*> works;
   for (const Pass::Part& part : pass.parts) {
-    const bool ends = part.work->n_done() + part.n_tokens == part.work->n_total();
-    if (ends && part.work->rule() != nullptr) works.push_back(part.work);
+    if (part.ends() && part.work->rule() != nullptr) works.push_back(part.work);
   }
   return works;
 }
@@ -294,10 +295,9 @@ void run(Pass& pass, Outcome outcome, const OutputSink& sink, const Model& model
                            pass.parts.front().work->session().options.adapter.get()};
   ConstTensorView hidden = transformer.forward(workspace, batch, cancels);
   if (sink) {
-    Work& work = *pass.parts.front().work;
-    sink(workspace, work.n_done(), hidden);
-    const bool ends = work.n_done() + pass.parts.front().n_tokens == work.n_total();
-    hidden = ends ? last_row(hidden) : ConstTensorView();
+    const Pass::Part& part = pass.parts.front();  // of the one feed
+    sink(workspace, part.work->n_done(), hidden);
+    hidden = part.ends() ? last_row(hidden) : ConstTensorView();
   }
   std::vector<Work*> choosing;
   if (!hidden.empty()) {
@@ -320,26 +320,22 @@ bool compute_the_same(const std::shared_ptr<const AdapterWeights>& a,
 }
 
 void check_sessions(std::span<const Feed> feeds) {
+  const auto require = [](bool holds, const char* problem) {
+    if (holds) return;
+    throw Error(Code::invalid_argument, std::string("sessions: ") + problem)
+        .in("session")
+        .field("sessions");
+  };
+  const SessionState& first = *feeds.front().session;
   std::vector<const SessionState*> seen;
   for (const Feed& feed : feeds) {
-    if (feed.session->model != feeds.front().session->model) {
-      throw Error(Code::invalid_argument, "sessions: all must be of one model")
-          .in("session")
-          .field("sessions");
-    }
-    if (!compute_the_same(feed.session->options.adapter, feeds.front().session->options.adapter)) {
-      throw Error(Code::invalid_argument, "sessions: all must have the same adapter")
-          .in("session")
-          .field("sessions");
-    }
+    require(feed.session->model == first.model, "all must be of one model");
+    require(compute_the_same(feed.session->options.adapter, first.options.adapter),
+            "all must have the same adapter");
     seen.push_back(feed.session);
   }
   std::sort(seen.begin(), seen.end());
-  if (std::adjacent_find(seen.begin(), seen.end()) != seen.end()) {
-    throw Error(Code::invalid_argument, "sessions: one of them is there twice")
-        .in("session")
-        .field("sessions");
-  }
+  require(std::adjacent_find(seen.begin(), seen.end()) == seen.end(), "one of them is there twice");
 }
 
 }  // namespace

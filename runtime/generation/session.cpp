@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -36,6 +37,82 @@ class CallCancel {
 
  private:
   SessionState& state_;
+};
+
+/// What generate() does of one session, between passes that may be of several.
+class OneOutput {
+ public:
+  /// Changes nothing yet. `generation` is told what was generated, at the end or at roll_back().
+  OneOutput(SessionState& state, const GenerateOptions& options, Generation& generation)
+      : state_(state),
+        generation_(generation),
+        completion_(*state.model, options),
+        call_cancel_(state, options.cancel) {}
+
+  void begin(std::span<const int32_t> prompt) {
+    const int64_t n_more = static_cast<int64_t>(prompt.size()) + completion_.options().max_tokens;
+    state_.check_ids(prompt);
+    state_.check_room(n_more);
+    if (prompt.empty() && state_.n_tokens() == 0) {
+      throw Error(Code::invalid_argument, "prompt: there is none, and no token is held")
+          .in("generate")
+          .field("prompt");
+    }
+    n_before_ = state_.n_tokens();
+    n_cached_before_ = state_.cache.n_tokens();
+    // Under a scheme that depends on length the cache may be computed again on the way, and then
+    // only a copy knows what it was. It shares the pages, so it costs one page at most.
+    if (state_.depends_on_length()) before_ = std::make_unique<SessionState>(state_.fork());
+    has_begun_ = true;
+    state_.expected_tokens = n_before_ + n_more;
+    if (prompt.empty()) unfeed_last_token(state_);
+    tokens_ = prompt;
+  }
+
+  bool has_ended() const { return completion_.has_ended(); }
+
+  /// Good until the token is taken.
+  Feed next_feed() {
+    rule_ = completion_.next_rule();
+    Feed feed{&state_, tokens_};
+    feed.rule = &rule_;
+    return feed;
+  }
+
+  void take(int32_t id) {
+    if (completion_.take(id)) {
+      tokens_ = {&completion_.ids().back(), 1};
+      return;
+    }
+    generation_ = completion_.generation();
+    state_.tokens.push_back(completion_.ids().back());
+    state_.has_logits = false;
+  }
+
+  /// The cache as it was; what was generated stays told.
+  void roll_back() {
+    generation_ = completion_.generation();
+    if (!has_begun_) return;
+    if (before_) {
+      state_ = std::move(*before_);
+      return;
+    }
+    state_.tokens.resize(static_cast<size_t>(n_before_));
+    state_.cache.truncate(std::min(n_cached_before_, state_.cache.n_tokens()));
+    state_.has_logits = false;
+  }
+
+ private:
+  SessionState& state_;
+  Generation& generation_;
+  Completion completion_;
+  CallCancel call_cancel_;
+  SampleRule rule_;
+  std::span<const int32_t> tokens_;
+  std::unique_ptr<SessionState> before_;
+  int64_t n_before_ = 0;
+  int64_t n_cached_before_ = 0;
+  bool has_begun_ = false;
 };
 
 }  // namespace
@@ -154,50 +231,40 @@ void Session::score(std::span<const int32_t> tokens, std::span<float> nll,
 
 void Session::generate(std::span<const int32_t> prompt, const GenerateOptions& options,
                        Generation* generation) {
-  SessionState& state = *state_;
-  *generation = {};
-  Completion completion(*state.model, options);
-  state.check_ids(prompt);
-  state.check_room(static_cast<int64_t>(prompt.size()) + options.max_tokens);
-  if (prompt.empty() && state.n_tokens() == 0) {
-    throw Error(Code::invalid_argument, "prompt: there is none, and no token is held")
-        .in("generate")
-        .field("prompt");
-  }
+  Session* const self = this;
+  generate_batch({&self, 1}, {&prompt, 1}, options, {generation, 1});
+}
 
-  // Under a scheme that depends on length the cache may be computed again on the way, and then only
-  // a copy knows what it was. It shares the pages, so it costs one page at most.
-  const int64_t n_before = state.n_tokens();
-  const int64_t n_cached_before = state.cache.n_tokens();
-  std::unique_ptr<SessionState> before;
-  if (state.depends_on_length()) before = std::make_unique<SessionState>(state.fork());
-
-  const CallCancel call_cancel(state, options.cancel);
+void Session::generate_batch(std::span<Session* const> sessions,
+                             std::span<const std::span<const int32_t>> prompts,
+                             const GenerateOptions& options, std::span<Generation> generations) {
+  for (Generation& generation : generations) generation = {};
+  std::vector<std::unique_ptr<OneOutput>> outputs;
   try {
-    expect(static_cast<int64_t>(prompt.size()) + options.max_tokens);
-    if (prompt.empty()) unfeed_last_token(state);
-    Feed feed{&state, prompt};
-    const auto choose_next = [&] {
-      const SampleRule rule = completion.next_rule();
-      feed.rule = &rule;
-      advance({&feed, 1}, Outcome::choices);
-      return completion.take(feed.chosen);
-    };
-    while (choose_next()) feed.tokens = {&completion.ids().back(), 1};
-    state.tokens.push_back(completion.ids().back());
-    state.has_logits = false;
+    for (size_t i = 0; i < sessions.size(); ++i) {
+      outputs.push_back(std::make_unique<OneOutput>(*sessions[i]->state_, options, generations[i]));
+      outputs.back()->begin(prompts[i]);
+    }
+    for (;;) {
+      std::vector<Feed> feeds;
+      std::vector<OneOutput*> fed;
+      for (const std::unique_ptr<OneOutput>& output : outputs) {
+        if (output->has_ended()) continue;
+        feeds.push_back(output->next_feed());
+        fed.push_back(output.get());
+      }
+      if (feeds.empty()) break;
+      okapi::advance(feeds, Outcome::choices);
+      for (size_t i = 0; i < feeds.size(); ++i) fed[i]->take(feeds[i].chosen);
+    }
   } catch (...) {
-    *generation = completion.generation();
-    if (before) {
-      state = std::move(*before);
-    } else {
-      state.tokens.resize(static_cast<size_t>(n_before));
-      state.cache.truncate(std::min(n_cached_before, state.cache.n_tokens()));
-      state.has_logits = false;
+    // The last first, as they were begun.
+    while (!outputs.empty()) {
+      outputs.back()->roll_back();
+      outputs.pop_back();
     }
     throw;
   }
-  *generation = completion.generation();
 }
 
 void Session::expect(int64_t n_more) { state_->expected_tokens = state_->n_tokens() + n_more; }

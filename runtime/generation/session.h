@@ -91,6 +91,12 @@ class Session {
   void generate(std::span<const int32_t> prompt, const GenerateOptions& options,
                 Generation* generation);
 
+  /// The same for several different sessions of one model, with passes in common: each generates,
+  /// to rounding, what it would alone. After an error every cache is as it was.
+  static void generate_batch(std::span<Session* const> sessions,
+                             std::span<const std::span<const int32_t>> prompts,
+                             const GenerateOptions& options, std::span<Generation> generations);
+
   /// Declares that `n_more` tokens will follow those held, prompt and output together: under
   /// kRopeLengthAuto a scheme that depends on length is then evaluated for them all at once.
   /// generate() does so by itself; a scheduler that batches with advance_batch() calls this first.

@@ -73,25 +73,17 @@ void check_initialisation(JsonFields& fields, const std::filesystem::path& file)
              describe_json(*way) + "; peft can convert such an adapter to a plain one");
 }
 
-std::optional<Projection> projection_named(const std::string& name) {
-  const std::vector<std::string>& known = lora_target_names();
-  const auto found = std::find(known.begin(), known.end(), name);
-  if (found == known.end()) return std::nullopt;
-  return static_cast<Projection>(found - known.begin());
-}
-
 std::vector<Projection> read_targets(JsonFields& fields, const std::filesystem::path& file) {
   const Json* value = fields.value("target_modules");
-  std::vector<Projection> targets;
   if (value != nullptr && *value == "all-linear") {
-    for (int32_t i = 0; i < kNProjections; ++i) targets.push_back(static_cast<Projection>(i));
-    return targets;
+    return {std::begin(kProjections), std::end(kProjections)};
   }
   if (value != nullptr && value->is_string()) {
     refuse(
         Code::unimplemented, file, "target_modules",
         "wanted a list of modules or \"all-linear\", found the pattern " + describe_json(*value));
   }
+  std::vector<Projection> targets;
   for (const std::string& name : fields.texts("target_modules")) {
     // "q_proj" and "self_attn.q_proj" mean the same module of every layer.
     const std::optional<Projection> projection = projection_named(name.substr(name.rfind('.') + 1));

@@ -12,47 +12,6 @@ namespace okapi {
 
 namespace {
 
-struct Place {
-  AdapterWeights::Matrix matrix;
-  int64_t first_column;
-};
-
-Place place_of(const ModelConfig& config, Projection projection) {
-  using Matrix = AdapterWeights::Matrix;
-  const int64_t q_width = config.n_heads * config.head_dim;
-  const int64_t kv_width = config.n_kv_heads * config.head_dim;
-  switch (projection) {
-    case Projection::q:
-      return {Matrix::qkv, 0};
-    case Projection::k:
-      return {Matrix::qkv, q_width};
-    case Projection::v:
-      return {Matrix::qkv, q_width + kv_width};
-    case Projection::o:
-      return {Matrix::out, 0};
-    case Projection::gate:
-      return {Matrix::gate_up, 0};
-    case Projection::up:
-      return {Matrix::gate_up, config.d_ff};
-    case Projection::down:
-      return {Matrix::down, 0};
-  }
-  throw Error(Code::internal, "a projection without a place");
-}
-
-// Heads whose rows of B are rotated: they stand as the checkpoint's do, kernels want them
-// half-split.
-int64_t n_rotated_heads(const ModelConfig& config, Projection projection) {
-  switch (projection) {
-    case Projection::q:
-      return config.n_heads;
-    case Projection::k:
-      return config.n_kv_heads;
-    default:
-      return 0;
-  }
-}
-
 void check_fits(const ModelConfig& config, const Adapter& adapter) {
   for (const auto& [key, module] : adapter.modules()) {
     const ProjectionShape shape = projection_shape(config, key.second);
@@ -95,7 +54,7 @@ std::shared_ptr<const AdapterWeights> AdapterWeights::attach(
   };
   for (const auto& [key, module] : adapter.modules()) {
     const auto [layer, projection] = key;
-    const Place place = place_of(config, projection);
+    const ProjectionPlace place = projection_place(config, projection);
     const int64_t n_heads = n_rotated_heads(config, projection);
     LoraBranch branch;
     branch.first_column = place.first_column;
@@ -140,7 +99,7 @@ Adapter AdapterWeights::download() const {
   return Adapter::of(config, shape_, std::move(modules));
 }
 
-void AdapterWeights::add_branches(Workspace& workspace, int64_t layer, Matrix matrix,
+void AdapterWeights::add_branches(Workspace& workspace, int64_t layer, LayerMatrix matrix,
                                   ConstTensorView x, TensorView out) const {
   TrainingStream& stream = workspace.training_stream();
   for (const LoraBranch& branch :

@@ -30,11 +30,8 @@ class AdapterWeights {
   static std::shared_ptr<const AdapterWeights> attach(const std::shared_ptr<const Model>& model,
                                                       const Adapter& adapter);
 
-  /// The fused matrices of a layer that have branches beside them.
-  enum class Matrix { qkv, out, gate_up, down };
-
   /// Adds to out [T, N] what the branches beside a matrix make of x [T, K].
-  void add_branches(Workspace& workspace, int64_t layer, Matrix matrix, ConstTensorView x,
+  void add_branches(Workspace& workspace, int64_t layer, LayerMatrix matrix, ConstTensorView x,
                     TensorView out) const;
 
   /// It as it was attached, read back from the device; knows no folder.
@@ -53,8 +50,9 @@ class AdapterWeights {
   std::string sha256_;
   Json description_;
   std::vector<Adapter::Key> keys_;
-  std::vector<std::unique_ptr<Tensor>> tensors_;                ///< A and B of each key in turn
-  std::vector<std::array<std::vector<LoraBranch>, 4>> layers_;  ///< [n_layers][Matrix]
+  std::vector<std::unique_ptr<Tensor>> tensors_;  ///< A and B of each key in turn
+  /// [n_layers][LayerMatrix]
+  std::vector<std::array<std::vector<LoraBranch>, kNLayerMatrices>> layers_;
 };
 
 }  // namespace okapi

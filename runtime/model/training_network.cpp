@@ -1,6 +1,9 @@
 #include "runtime/model/training_network.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "runtime/base/error.h"
 
 namespace okapi {
 
@@ -23,6 +26,24 @@ void for_each_matrix(const TrainedNetwork& network, Visit&& visit) {
 }
 
 }  // namespace
+
+const TrainedMatrix& matrix_of(const TrainedLayer& layer, LayerMatrix name) {
+  switch (name) {
+    case LayerMatrix::qkv:
+      return layer.qkv;
+    case LayerMatrix::out:
+      return layer.out;
+    case LayerMatrix::gate_up:
+      return layer.gate_up;
+    case LayerMatrix::down:
+      return layer.down;
+  }
+  throw Error(Code::internal, "a layer has no such matrix");
+}
+
+TrainedMatrix& matrix_of(TrainedLayer& layer, LayerMatrix name) {
+  return const_cast<TrainedMatrix&>(matrix_of(std::as_const(layer), name));
+}
 
 bool is_trained(const TrainedLayer& layer) {
   return !layer.input_norm.gradient.empty() || !layer.attention_norm.gradient.empty() ||

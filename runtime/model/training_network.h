@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backends/backend.h"
+#include "runtime/model/lora_targets.h"
 
 namespace okapi {
 
@@ -49,6 +50,10 @@ struct TrainedNetwork {
   std::vector<TrainedLayer> layers;
   TrainedNorm final_norm;
 };
+
+/// One of a layer's matrices, by its name.
+TrainedMatrix& matrix_of(TrainedLayer& layer, LayerMatrix name);
+const TrainedMatrix& matrix_of(const TrainedLayer& layer, LayerMatrix name);
 
 /// Whether any weight of the layer changes.
 bool is_trained(const TrainedLayer& layer);

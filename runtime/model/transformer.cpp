@@ -57,8 +57,7 @@ ConstTensorView Transformer::forward(Workspace& workspace, const ForwardBatch& b
   TensorView gate_up = workspace.buffer(Buffer::gate_up, n_all, 2 * config_.d_ff);
   TensorView activated = workspace.buffer(Buffer::activated, n_all, config_.d_ff);
 
-  using Matrix = AdapterWeights::Matrix;
-  const auto linear = [&](int64_t layer, Matrix matrix, const PreparedWeight& weight,
+  const auto linear = [&](int64_t layer, LayerMatrix matrix, const PreparedWeight& weight,
                           ConstTensorView x, TensorView out) {
     stream.linear(x, weight, out);
     if (batch.adapter != nullptr) batch.adapter->add_branches(workspace, layer, matrix, x, out);
@@ -76,7 +75,7 @@ ConstTensorView Transformer::forward(Workspace& workspace, const ForwardBatch& b
 
     // Attention: q, k and v of every row; keys and values go to the cache.
     stream.add_rms_norm(residual, pending, weights.input_norm.view(), epsilon, normed);
-    linear(layer, Matrix::qkv, *weights.qkv, normed, qkv);
+    linear(layer, LayerMatrix::qkv, *weights.qkv, normed, qkv);
     stream.rotate_and_store(qkv, config_.n_heads, layout_, layer, sequences);
 
     // Past this point nothing reaches the cache any more, so rows nobody reads are dropped.
@@ -98,13 +97,13 @@ ConstTensorView Transformer::forward(Workspace& workspace, const ForwardBatch& b
       activated = workspace.buffer(Buffer::activated, n_wanted, config_.d_ff);
     }
     stream.attention(qkv, config_.n_heads, layout_, layer, sequences, attended);
-    linear(layer, Matrix::out, *weights.out, attended, delta);
+    linear(layer, LayerMatrix::out, *weights.out, attended, delta);
 
     // Feed-forward.
     stream.add_rms_norm(residual, delta, weights.attention_norm.view(), epsilon, normed);
-    linear(layer, Matrix::gate_up, *weights.gate_up, normed, gate_up);
+    linear(layer, LayerMatrix::gate_up, *weights.gate_up, normed, gate_up);
     stream.swiglu(gate_up, activated);
-    linear(layer, Matrix::down, *weights.down, activated, delta);
+    linear(layer, LayerMatrix::down, *weights.down, activated, delta);
     pending = delta;
   }
   stream.add_rms_norm(residual, pending, weights_.final_norm.view(), epsilon, normed);

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <set>
+#include <utility>
 
 #include "runtime/base/error.h"
 #include "runtime/base/number_text.h"
@@ -13,6 +15,7 @@ namespace okapi {
 
 namespace {
 
+/// By type, from OKAPI_PARAM_NUMBER on.
 constexpr std::array<const char*, 6> kTypes = {"number",  "integer", "string",
                                                "boolean", "enum",    "list"};
 constexpr std::array<const char*, 6> kFacts = {"base",     "trained_length", "target_length",
@@ -66,6 +69,12 @@ Json fact_value(const std::string& fact, const ParamFacts& facts, int64_t traine
                   static_cast<double>(facts.target_length) / static_cast<double>(trained_length));
 }
 
+/// Null where the parameter is left to the model or to its default: absent, or null itself.
+const Json* given_value(const Json& given, const ParamSpec& spec) {
+  const auto found = given.find(spec.name);
+  return found == given.end() || found->is_null() ? nullptr : &*found;
+}
+
 bool within(const ParamSpec& spec, double value) {
   return std::isfinite(value) && !(spec.min && value < *spec.min) &&
          !(spec.max && value > *spec.max) && !(spec.above && value <= *spec.above) &&
@@ -81,8 +90,9 @@ std::optional<int64_t> whole(const Json& value) {
   }
   if (value.is_number_integer()) return value.get<int64_t>();
   if (!value.is_number()) return std::nullopt;
+  constexpr double kMostExact = 9e15;  // below 2^53, where doubles begin to skip whole numbers
   const auto number = value.get<double>();
-  if (number != std::floor(number) || std::fabs(number) > 9e15) return std::nullopt;
+  if (number != std::floor(number) || std::fabs(number) > kMostExact) return std::nullopt;
   return static_cast<int64_t>(number);
 }
 
@@ -253,50 +263,53 @@ ParamValue ParamSchema::checked(const ParamSpec& spec, const Json& json, int32_t
         value.numbers.push_back(element.get<double>());
       }
       break;
-    default: {
+    case OKAPI_PARAM_ENUM:
       if (!json.is_string()) throw refuse();
       value.text = json.get<std::string>();
-      const bool is_choice =
-          std::find(spec.choices.begin(), spec.choices.end(), value.text) != spec.choices.end();
-      // A NUL would cut the text short where a plugin reads it.
-      if (spec.type == OKAPI_PARAM_ENUM ? !is_choice : value.text.find('\0') != std::string::npos) {
+      if (std::find(spec.choices.begin(), spec.choices.end(), value.text) == spec.choices.end()) {
         throw refuse();
       }
-    }
+      break;
+    default:
+      if (!json.is_string()) throw refuse();
+      value.text = json.get<std::string>();
+      // A NUL would cut the text short where a plugin reads it.
+      if (value.text.find('\0') != std::string::npos) throw refuse();
   }
   return value;
+}
+
+int64_t ParamSchema::trained_length_in_force(const Json& given, const ParamFacts& facts) const {
+  int64_t trained_length = facts.trained_length;
+  for (const ParamSpec& spec : specs_) {
+    const Json* value = given_value(given, spec);
+    if (spec.from_model != "trained_length" || value == nullptr) continue;
+    const ParamValue length = checked(spec, *value, OKAPI_PARAM_GIVEN);
+    trained_length =
+        spec.type == OKAPI_PARAM_INTEGER ? length.integer : static_cast<int64_t>(length.number);
+  }
+  return trained_length;
 }
 
 std::shared_ptr<const ParamValues> ParamSchema::resolve(const Json& given,
                                                         const ParamFacts* facts) const {
   refuse_unknown(given);
-
-  // A given trained length is what a ratio of lengths is measured against.
-  int64_t trained_length = facts != nullptr ? facts->trained_length : 0;
-  for (const ParamSpec& spec : specs_) {
-    if (spec.from_model != "trained_length" || !given.contains(spec.name)) continue;
-    const Json& value = given[spec.name];
-    if (!value.is_null()) {
-      const ParamValue length = checked(spec, value, OKAPI_PARAM_GIVEN);
-      trained_length =
-          spec.type == OKAPI_PARAM_INTEGER ? length.integer : static_cast<int64_t>(length.number);
-    }
-  }
-
+  const int64_t trained_length =
+      trained_length_in_force(given, facts != nullptr ? *facts : ParamFacts{});
   std::vector<ParamValue> values;
   for (const ParamSpec& spec : specs_) {
-    const auto item = given.find(spec.name);
-    const bool is_given = item != given.end() && !item->is_null();
-    Json fact;
-    if (!is_given && !spec.from_model.empty() && facts != nullptr) {
-      fact = fact_value(spec.from_model, *facts, trained_length);
+    if (const Json* value = given_value(given, spec)) {
+      values.push_back(checked(spec, *value, OKAPI_PARAM_GIVEN));
+      continue;
     }
-
-    if (is_given) {
-      values.push_back(checked(spec, *item, OKAPI_PARAM_GIVEN));
-    } else if (!fact.is_null()) {
-      values.push_back(checked(spec, fact, OKAPI_PARAM_MODEL));
-    } else if (spec.default_value) {
+    if (facts != nullptr && !spec.from_model.empty()) {
+      const Json fact = fact_value(spec.from_model, *facts, trained_length);
+      if (!fact.is_null()) {
+        values.push_back(checked(spec, fact, OKAPI_PARAM_MODEL));
+        continue;
+      }
+    }
+    if (spec.default_value) {
       values.push_back(checked(spec, *spec.default_value, OKAPI_PARAM_DEFAULT));
     } else if (spec.is_required) {
       throw param_error(owner_, spec.name, spec.name + " must be given: " + spec.wanted());
@@ -314,8 +327,7 @@ bool ParamSchema::follows_length(const Json& given) const {
   return std::any_of(specs_.begin(), specs_.end(), [&](const ParamSpec& spec) {
     const bool from_length =
         spec.from_model == "length_ratio" || spec.from_model == "target_length";
-    const auto item = given.find(spec.name);
-    return from_length && (item == given.end() || item->is_null());
+    return from_length && given_value(given, spec) == nullptr;
   });
 }
 

@@ -76,6 +76,8 @@ class ParamSchema {
  private:
   ParamValue checked(const ParamSpec& spec, const Json& value, int32_t source) const;
   void refuse_unknown(const Json& given) const;
+  /// The model's, unless one was given. What a ratio of lengths is measured against.
+  int64_t trained_length_in_force(const Json& given, const ParamFacts& facts) const;
 
   std::string owner_;
   std::vector<ParamSpec> specs_;

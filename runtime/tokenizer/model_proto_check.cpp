@@ -18,6 +18,10 @@ namespace okapi {
 
 namespace {
 
+// How protobuf writes a field's value.
+namespace wire_type {
+constexpr uint32_t kVarint = 0, kEightBytes = 1, kBytes = 2, kFourBytes = 5;
+}
 // Numbers of sentencepiece_model.proto.
 namespace model_field {
 constexpr uint32_t kPieces = 1, kTrainer = 2, kNormalizer = 3, kSelfTest = 4, kDenormalizer = 5;
@@ -28,7 +32,12 @@ constexpr uint32_t kText = 1, kScore = 2, kType = 3;
 namespace trainer_field {
 constexpr uint32_t kModelType = 3, kByteFallback = 35, kUnkId = 40, kPadId = 43;
 }
-constexpr uint32_t kCharsmapField = 2;  // of a normalizer
+namespace normalizer_field {
+constexpr uint32_t kCharsmap = 2;
+}
+namespace self_test_field {
+constexpr uint32_t kSamples = 1;
+}
 enum PieceType : uint64_t { kNormal = 1, kUnknown, kControl, kUserDefined, kUnused, kByte };
 
 constexpr size_t kMaxPieces = size_t{1} << 24;
@@ -37,9 +46,9 @@ constexpr size_t kMaxNestedSymbols = 64;  // sentencepiece's own buffer
 
 struct Field {
   uint32_t number = 0;
-  uint32_t wire_type = 0;  // 0 varint, 1 eight bytes, 2 bytes, 5 four bytes
-  uint64_t value = 0;      // of types 0, 1 and 5
-  std::string_view bytes;  // of type 2
+  uint32_t wire_type = 0;  // one of wire_type
+  uint64_t value = 0;      // of numbers
+  std::string_view bytes;  // of kBytes
 };
 
 /// Knows where the whole file begins, so that errors can give offsets.
@@ -78,16 +87,16 @@ class MessageReader {
     field.wire_type = static_cast<uint32_t>(tag & 7);
     if (field.number == 0 || tag >> 32 != 0) fail("a field without a number");
     switch (field.wire_type) {
-      case 0:
+      case wire_type::kVarint:
         field.value = read_varint();
         break;
-      case 1:
+      case wire_type::kEightBytes:
         field.value = read_fixed(8);
         break;
-      case 2:
+      case wire_type::kBytes:
         field.bytes = read_bytes();
         break;
-      case 5:
+      case wire_type::kFourBytes:
         field.value = read_fixed(4);
         break;
       default:
@@ -175,14 +184,14 @@ Piece read_piece(std::string_view bytes, const std::string& name, const Place& p
     const bool repeated = !seen.insert(field->number).second;
     if (repeated && field->number <= piece_field::kType) reader.fail("a field appears twice");
     if (field->number == piece_field::kText) {
-      require_wire_type(reader, *field, 2, "piece");
+      require_wire_type(reader, *field, wire_type::kBytes, "piece");
       piece.text = field->bytes;
     } else if (field->number == piece_field::kScore) {
-      require_wire_type(reader, *field, 5, "score");
+      require_wire_type(reader, *field, wire_type::kFourBytes, "score");
       const auto score = std::bit_cast<float>(static_cast<uint32_t>(field->value));
       if (!std::isfinite(score)) reader.fail("score", "wanted a finite number");
     } else if (field->number == piece_field::kType) {
-      require_wire_type(reader, *field, 0, "type");
+      require_wire_type(reader, *field, wire_type::kVarint, "type");
       if (field->value < kNormal || field->value > kByte) {
         reader.fail("type", "wanted 1 to 6, found " + std::to_string(field->value));
       }
@@ -201,16 +210,16 @@ Trainer read_trainer(std::string_view bytes, const Place& place) {
   Trainer trainer;
   while (const std::optional<Field> field = reader.next()) {
     if (field->number == trainer_field::kModelType) {
-      require_wire_type(reader, *field, 0, "model_type");
+      require_wire_type(reader, *field, wire_type::kVarint, "model_type");
       if (field->value < 1 || field->value > 4) {
         reader.fail("model_type", "wanted 1 to 4, found " + std::to_string(field->value));
       }
     } else if (field->number == trainer_field::kByteFallback) {
-      require_wire_type(reader, *field, 0, "byte_fallback");
+      require_wire_type(reader, *field, wire_type::kVarint, "byte_fallback");
       if (field->value > 1) reader.fail("byte_fallback", "wanted 0 or 1");
       trainer.byte_fallback = field->value == 1;
     } else if (field->number >= trainer_field::kUnkId && field->number <= trainer_field::kPadId) {
-      require_wire_type(reader, *field, 0, "special ids");
+      require_wire_type(reader, *field, wire_type::kVarint, "special ids");
       trainer.special_ids[field->number] = static_cast<int64_t>(field->value);
     }
   }
@@ -220,8 +229,8 @@ Trainer read_trainer(std::string_view bytes, const Place& place) {
 void check_normalizer(std::string_view bytes, const std::string& name, const Place& place) {
   MessageReader reader(bytes, name, place);
   while (const std::optional<Field> field = reader.next()) {
-    if (field->number != kCharsmapField) continue;
-    require_wire_type(reader, *field, 2, "precompiled_charsmap");
+    if (field->number != normalizer_field::kCharsmap) continue;
+    require_wire_type(reader, *field, wire_type::kBytes, "precompiled_charsmap");
     const std::string fault = find_charsmap_fault(field->bytes);
     if (!fault.empty()) reader.fail("precompiled_charsmap", fault);
   }
@@ -231,8 +240,8 @@ void check_normalizer(std::string_view bytes, const std::string& name, const Pla
 void check_self_test(std::string_view bytes, const Place& place) {
   MessageReader reader(bytes, "self_test_data", place);
   while (const std::optional<Field> field = reader.next()) {
-    if (field->number != 1) continue;
-    require_wire_type(reader, *field, 2, "samples");
+    if (field->number != self_test_field::kSamples) continue;
+    require_wire_type(reader, *field, wire_type::kBytes, "samples");
     MessageReader sample(field->bytes, "self_test_data.samples", place);
     while (sample.next()) {
     }
@@ -317,7 +326,7 @@ void check_model_proto(std::string_view bytes, const std::string& file) {
 
   while (const std::optional<Field> field = reader.next()) {
     if (field->number > model_field::kDenormalizer) continue;
-    if (field->wire_type != 2) reader.fail("wanted a message, found a number");
+    if (field->wire_type != wire_type::kBytes) reader.fail("wanted a message, found a number");
     if (field->number == model_field::kPieces) {
       if (pieces.size() == kMaxPieces) reader.fail("pieces", "more than 2^24 pieces");
       const std::string name = "pieces[" + std::to_string(pieces.size()) + "]";

@@ -34,11 +34,7 @@ std::shared_ptr<const Tokenizer> open_tokenizer(const RuntimeContext& context,
 std::shared_ptr<Trainer> open_trainer(const std::shared_ptr<RuntimeContext>& context,
                                       const TrainerConfig& config,
                                       const OpenTrainerOptions& options) {
-  if (config.data.is_null()) {
-    throw Error(Code::invalid_argument, "data: there is nothing to train on")
-        .in("training")
-        .field("data");
-  }
+  if (config.data.is_null()) throw bad_config("data", "there is nothing to train on");
   const std::shared_ptr<const Tokenizer> tokenizer = open_tokenizer(*context, config.model);
   DataOptions data_options;
   data_options.progress = options.progress;

@@ -33,12 +33,9 @@ Optimizer::Optimizer(const OptimizerConfig& config, const std::vector<ParameterG
   }
   for (size_t i = 0; i < groups.size(); ++i) {
     if (matches[i]) continue;
-    const std::string field = "parameters.groups[" + std::to_string(i) + "].match";
-    throw Error(Code::invalid_argument,
-                field + ": \"" + groups[i].match.front() +
-                    "\" matches no trained parameter that an earlier group has left")
-        .in("training")
-        .field(field);
+    throw bad_config("parameters.groups[" + std::to_string(i) + "].match",
+                     "\"" + groups[i].match.front() +
+                         "\" matches no trained parameter that an earlier group has left");
   }
 }
 

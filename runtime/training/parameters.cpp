@@ -1,7 +1,7 @@
 #include "runtime/training/parameters.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <utility>
 
 #include "runtime/base/error.h"
@@ -98,9 +98,8 @@ Tensor Parameters::make(DType dtype, std::initializer_list<int64_t> shape, uint6
 
 LentTensor Parameters::lend(const Block& block) const {
   LentTensor lent = (*source_)(block.name);
-  if (block.n_rotated_heads > 0 && pair_layout_ != kKernelLayout) {
-    HostTensor permuted = permute_pairs(lent.view, block.n_rotated_heads, config_.head_dim,
-                                        pair_layout_, kKernelLayout);
+  if (is_permuted(block.n_rotated_heads)) {
+    HostTensor permuted = in_kernel_layout(lent.view, block.n_rotated_heads);
     lent.view = std::as_const(permuted).view();
     lent.storage = std::move(permuted);
   }
@@ -180,87 +179,61 @@ TrainedMatrix Parameters::add_matrix(const std::vector<Block>& blocks) {
   return view;
 }
 
+Tensor& Parameters::keep_new(const ConstTensorView& shaped_as, uint64_t& bytes) {
+  tensors_.push_back(std::make_unique<Tensor>(
+      shaped_as.rank == 1 ? make(DType::f32, {shaped_as.shape[0]}, bytes)
+                          : make(DType::f32, {shaped_as.shape[0], shaped_as.shape[1]}, bytes)));
+  return *tensors_.back();
+}
+
+Parameters::Placed Parameters::add_tensor(const Block& block, bool is_adapter,
+                                          ConstTensorView host) {
+  const bool is_trained = selects(block.name, is_adapter);
+  Placed placed;
+  placed.value = keep_new(host, is_trained ? bytes_.masters : bytes_.frozen).view();
+  upload(placed.value, block.n_rotated_heads, host, *stream_);
+  if (is_trained) {
+    placed.gradient = keep_new(host, bytes_.gradients).view();
+    add_parameter(block.name, {host.shape, host.shape + host.rank}, is_adapter,
+                  block.n_rotated_heads, placed.value, placed.gradient);
+  }
+  return placed;
+}
+
 TrainedNorm Parameters::add_norm(const std::string& name) {
   const LentTensor lent = (*source_)(name);
   const HostTensor values = converted(lent.view, DType::f32);
-  const bool is_trained = selects(name, /*is_adapter=*/false);
-  const auto add = [&](uint64_t& bytes) -> Tensor& {
-    tensors_.push_back(std::make_unique<Tensor>(make(DType::f32, {config_.d_model}, bytes)));
-    return *tensors_.back();
-  };
-  Tensor& weight = add(is_trained ? bytes_.masters : bytes_.frozen);
-  stream_->upload(weight.view().data, values.view().data, bytes_of(values.view()));
-  stream_->synchronize();
-
-  TrainedNorm norm;
-  norm.weight = weight.view();
-  if (is_trained) {
-    norm.gradient = add(bytes_.gradients).view();
-    add_parameter(name, {config_.d_model}, false, 0, weight.view(), norm.gradient);
-  }
-  return norm;
+  const Placed placed = add_tensor({name}, /*is_adapter=*/false, values.view());
+  return {placed.value, placed.gradient};
 }
 
 void Parameters::add_branches(int64_t layer, TrainedLayer& weights) {
   if (options_->adapter == nullptr) return;
-  const int64_t q_width = config_.n_heads * config_.head_dim;
-  const int64_t kv_width = config_.n_kv_heads * config_.head_dim;
-  struct Place {
-    Projection projection;
-    TrainedMatrix& matrix;
-    int64_t first_column;
-  };
-  const Place places[] = {{Projection::q, weights.qkv, 0},
-                          {Projection::k, weights.qkv, q_width},
-                          {Projection::v, weights.qkv, q_width + kv_width},
-                          {Projection::o, weights.out, 0},
-                          {Projection::gate, weights.gate_up, 0},
-                          {Projection::up, weights.gate_up, config_.d_ff},
-                          {Projection::down, weights.down, 0}};
-  for (const Place& place : places) {
-    if (options_->adapter->find(layer, place.projection) == nullptr) continue;
-    place.matrix.branches.push_back(add_branch(layer, place.projection, place.first_column));
+  for (const Projection projection : kProjections) {
+    if (options_->adapter->find(layer, projection) == nullptr) continue;
+    const ProjectionPlace place = projection_place(config_, projection);
+    matrix_of(weights, place.matrix)
+        .branches.push_back(add_branch(layer, projection, place.first_column));
   }
 }
 
 LoraBranch Parameters::add_branch(int64_t layer, Projection projection, int64_t first_column) {
   const Adapter::Key key(layer, projection);
   const AdapterModule& module = *options_->adapter->find(layer, projection);
-  const bool is_rotated = projection == Projection::q || projection == Projection::k;
-  const int64_t n_heads = !is_rotated                   ? 0
-                          : projection == Projection::q ? config_.n_heads
-                                                        : config_.n_kv_heads;
-
+  const Placed a =
+      add_tensor({adapter_tensor_name(key, 'A')}, /*is_adapter=*/true, module.a.view());
+  const Placed b = add_tensor({adapter_tensor_name(key, 'B'), n_rotated_heads(config_, projection)},
+                              /*is_adapter=*/true, module.b.view());
   LoraBranch branch;
   branch.first_column = first_column;
+  branch.a = a.value;
+  branch.b = b.value;
+  branch.a_gradient = a.gradient;
+  branch.b_gradient = b.gradient;
   branch.scale = static_cast<float>(adapter_shape_->scale());
   branch.dropout = static_cast<float>(adapter_shape_->dropout);
   branch.dropout_stream =
       static_cast<uint64_t>(layer) * kNProjections + static_cast<uint64_t>(projection);
-  for (const char letter : {'A', 'B'}) {
-    const ConstTensorView host = letter == 'A' ? module.a.view() : module.b.view();
-    const std::string name = adapter_tensor_name(key, letter);
-    const bool is_trained = selects(name, /*is_adapter=*/true);
-    const auto add = [&](uint64_t& bytes) -> Tensor& {
-      tensors_.push_back(
-          std::make_unique<Tensor>(make(DType::f32, {host.shape[0], host.shape[1]}, bytes)));
-      return *tensors_.back();
-    };
-    Tensor& value = add(is_trained ? bytes_.masters : bytes_.frozen);
-    TensorView gradient;
-    if (is_trained) gradient = add(bytes_.gradients).view();
-    (letter == 'A' ? branch.a : branch.b) = value.view();
-    (letter == 'A' ? branch.a_gradient : branch.b_gradient) = gradient;
-
-    Parameter parameter;
-    parameter.value = value.view();
-    parameter.n_rotated_heads = letter == 'B' ? n_heads : 0;
-    upload(parameter, host, *stream_);
-    if (is_trained) {
-      add_parameter(name, {host.shape[0], host.shape[1]}, true, parameter.n_rotated_heads,
-                    value.view(), gradient);
-    }
-  }
   return branch;
 }
 
@@ -307,57 +280,53 @@ uint64_t Parameters::n_trained() const {
   return n;
 }
 
-HostTensor Parameters::download(const Parameter& parameter, TrainingStream& stream) const {
-  const TensorView& view = parameter.value;
-  HostTensor values = view.rank == 1 ? HostTensor(DType::f32, {view.shape[0]})
-                                     : HostTensor(DType::f32, {view.shape[0], view.shape[1]});
-  stream.download(values.view().data, view.data, bytes_of(view));
-  stream.synchronize();
-  if (parameter.n_rotated_heads == 0 || pair_layout_ == kKernelLayout) return values;
-  return permute_pairs(std::as_const(values).view(), parameter.n_rotated_heads, config_.head_dim,
-                       kKernelLayout, pair_layout_);
+bool Parameters::is_permuted(int64_t n_heads) const {
+  return n_heads > 0 && pair_layout_ != kKernelLayout;
 }
 
-void Parameters::upload(Parameter& parameter, ConstTensorView value, TrainingStream& stream) {
-  HostTensor permuted;
-  if (parameter.n_rotated_heads > 0 && pair_layout_ != kKernelLayout) {
-    permuted = permute_pairs(value, parameter.n_rotated_heads, config_.head_dim, pair_layout_,
-                             kKernelLayout);
-    value = std::as_const(permuted).view();
-  }
-  stream.upload(parameter.value.data, value.data, bytes_of(value));
+HostTensor Parameters::in_kernel_layout(ConstTensorView rows, int64_t n_heads) const {
+  return permute_pairs(rows, n_heads, config_.head_dim, pair_layout_, kKernelLayout);
+}
+
+HostTensor Parameters::download(ConstTensorView values, int64_t n_heads,
+                                TrainingStream& stream) const {
+  HostTensor host = values.rank == 1 ? HostTensor(DType::f32, {values.shape[0]})
+                                     : HostTensor(DType::f32, {values.shape[0], values.shape[1]});
+  stream.download(host.view().data, values.data, bytes_of(values));
   stream.synchronize();
+  if (!is_permuted(n_heads)) return host;
+  return permute_pairs(std::as_const(host).view(), n_heads, config_.head_dim, kKernelLayout,
+                       pair_layout_);
+}
+
+void Parameters::upload(TensorView to, int64_t n_heads, ConstTensorView host,
+                        TrainingStream& stream) const {
+  HostTensor permuted;
+  if (is_permuted(n_heads)) {
+    permuted = in_kernel_layout(host, n_heads);
+    host = std::as_const(permuted).view();
+  }
+  stream.upload(to.data, host.data, bytes_of(host));
+  stream.synchronize();  // before the host's values go
 }
 
 Adapter Parameters::adapter(TrainingStream& stream) const {
-  Adapter adapter = Adapter::fresh(config_, *adapter_shape_, 0);
-  std::set<Adapter::Key> present;
+  std::map<Adapter::Key, AdapterModule> modules;
   for (int64_t layer = 0; layer < config_.n_layers; ++layer) {
     const TrainedLayer& weights = network_.layers[static_cast<size_t>(layer)];
-    for (const TrainedMatrix* matrix :
-         {&weights.qkv, &weights.out, &weights.gate_up, &weights.down}) {
-      for (const LoraBranch& branch : matrix->branches) {
-        const auto projection = static_cast<Projection>(branch.dropout_stream % kNProjections);
-        AdapterModule& module = adapter.modules().at({layer, projection});
-        present.insert({layer, projection});
-        const auto fetch = [&](const ConstTensorView& view, int64_t n_rotated_heads) {
-          Parameter parameter;
-          parameter.value = TensorView(const_cast<void*>(view.data), DType::f32,  // only read
-                                       {view.shape[0], view.shape[1]});
-          parameter.n_rotated_heads = n_rotated_heads;
-          return download(parameter, stream);
-        };
-        const int64_t n_heads = projection == Projection::q   ? config_.n_heads
-                                : projection == Projection::k ? config_.n_kv_heads
-                                                              : 0;
-        module.a = fetch(branch.a, 0);
-        module.b = fetch(branch.b, n_heads);
-      }
+    for (const Projection projection : kProjections) {
+      const ProjectionPlace place = projection_place(config_, projection);
+      const std::vector<LoraBranch>& branches = matrix_of(weights, place.matrix).branches;
+      const auto branch = std::find_if(
+          branches.begin(), branches.end(),
+          [&](const LoraBranch& item) { return item.first_column == place.first_column; });
+      if (branch == branches.end()) continue;  // an adapter may leave layers out
+      AdapterModule& module = modules[{layer, projection}];
+      module.a = download(branch->a, 0, stream);
+      module.b = download(branch->b, n_rotated_heads(config_, projection), stream);
     }
   }
-  std::erase_if(adapter.modules(),
-                [&present](const auto& entry) { return !present.contains(entry.first); });
-  return adapter;
+  return Adapter::of(config_, *adapter_shape_, std::move(modules));
 }
 
 }  // namespace okapi

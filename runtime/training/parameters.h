@@ -71,9 +71,17 @@ class Parameters {
   bool trains_base() const;  ///< whether any tensor of the model itself changes
 
   /// The value as a checkpoint holds it: f32, in the source's pair layout.
-  HostTensor download(const Parameter& parameter, TrainingStream& stream) const;
+  HostTensor download(const Parameter& parameter, TrainingStream& stream) const {
+    return download(parameter.value, parameter.n_rotated_heads, stream);
+  }
+  /// The same of anything whose rows stand as a value's do, such as its gradient; with 0 heads as
+  /// it stands.
+  HostTensor download(ConstTensorView values, int64_t n_rotated_heads,
+                      TrainingStream& stream) const;
   /// The other way round.
-  void upload(Parameter& parameter, ConstTensorView value, TrainingStream& stream);
+  void upload(Parameter& parameter, ConstTensorView host, TrainingStream& stream) {
+    upload(parameter.value, parameter.n_rotated_heads, host, stream);
+  }
 
   Adapter adapter(TrainingStream& stream) const;  ///< as it is now
   const ParameterBytes& bytes() const { return bytes_; }
@@ -81,9 +89,15 @@ class Parameters {
   const ModelConfig& config() const { return config_; }
 
  private:
+  /// A tensor of the source or of the adapter; some rows of a matrix where that is fused.
   struct Block {
     std::string name;
     int64_t n_rotated_heads = 0;
+  };
+  /// A tensor on the device.
+  struct Placed {
+    TensorView value;
+    TensorView gradient;  ///< empty: frozen
   };
   /// A fused matrix and its gradient.
   struct Matrix {
@@ -96,14 +110,21 @@ class Parameters {
   void fill_trained(Matrix& matrix, const std::vector<Block>& blocks,
                     const std::vector<LentTensor>& lent);
   void fill_frozen(Matrix& matrix, std::vector<LentTensor> lent);
+  /// One that is not fused: to the device, with a gradient if a word selects it.
+  Placed add_tensor(const Block& block, bool is_adapter, ConstTensorView host);
   TrainedNorm add_norm(const std::string& name);
   void add_branches(int64_t layer, TrainedLayer& weights);
   LoraBranch add_branch(int64_t layer, Projection projection, int64_t first_column);
   LentTensor lend(const Block& block) const;
+  bool is_permuted(int64_t n_rotated_heads) const;
+  HostTensor in_kernel_layout(ConstTensorView rows, int64_t n_rotated_heads) const;
+  void upload(TensorView to, int64_t n_rotated_heads, ConstTensorView host,
+              TrainingStream& stream) const;
   void add_parameter(const std::string& name, std::vector<int64_t> shape, bool is_adapter,
                      int64_t n_rotated_heads, TensorView value, TensorView gradient);
   bool selects(const std::string& name, bool is_adapter);
   Tensor make(DType dtype, std::initializer_list<int64_t> shape, uint64_t& bytes);
+  Tensor& keep_new(const ConstTensorView& shaped_as, uint64_t& bytes);  ///< f32, in tensors_
   void check_words() const;
 
   std::shared_ptr<Backend> backend_;

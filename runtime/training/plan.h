@@ -33,9 +33,9 @@ struct TrainingPlan {
   int64_t n_steps = 0;  ///< -1: depends on the data
 
   TrainerMemory memory;
-  uint64_t logits = 0;     ///< chunks of the loss
-  uint64_t attention = 0;  ///< what attention gathers and sums up on the way
-  uint64_t available = 0;
+  uint64_t logits_bytes = 0;     ///< chunks of the loss
+  uint64_t attention_bytes = 0;  ///< what attention gathers and sums up on the way
+  uint64_t available_bytes = 0;
 
   double flops_per_step = 0;  ///< of products and attention, recomputation included
   /// What a step cannot do without: each product forward, towards its input and, where that is
@@ -52,8 +52,8 @@ struct TrainingPlan {
   };
   std::vector<Remedy> remedies;
 
-  uint64_t total_bytes() const { return memory.total() + logits + attention; }
-  bool fits() const { return total_bytes() <= available; }
+  uint64_t total_bytes() const { return memory.total() + logits_bytes + attention_bytes; }
+  bool fits() const { return total_bytes() <= available_bytes; }
   double seconds() const { return static_cast<double>(n_steps) * seconds_per_step; }
 
   Json json() const;

@@ -88,10 +88,7 @@ std::string rope_at_step(const std::string& spec, const std::vector<RopeSchedule
       return text.name == entry.scheme;
     });
     if (scheme == schemes.end()) {
-      throw Error(Code::invalid_argument,
-                  "rope.schedule: the rope \"" + spec + "\" has no scheme " + entry.scheme)
-          .in("training")
-          .field("rope.schedule");
+      throw bad_config("rope.schedule", "the rope \"" + spec + "\" has no scheme " + entry.scheme);
     }
     if (!has_begun(entry, step)) continue;
     set_parameter(*scheme, entry.parameter, number_text(scheduled_value(entry, step, 0)));

@@ -47,7 +47,7 @@ int64_t append(const TokenWindow& window, MicroBatch& batch) {
 StepBatch read_step(const WindowSource& source, int64_t position, const BatchConfig& batch,
                     int64_t length, int64_t vocab_size) {
   StepBatch step;
-  for (int64_t n = 0; batch.sequences > 0 ? n < batch.sequences : true; ++n) {
+  for (int64_t n = 0; batch.sequences == 0 || n < batch.sequences; ++n) {
     TokenWindow window = checked(source.window(position + n), vocab_size);
     const auto n_tokens = static_cast<int64_t>(window.ids.size());
     if (n_tokens > length) {

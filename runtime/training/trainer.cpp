@@ -38,9 +38,7 @@ std::shared_ptr<Trainer> Trainer::create(std::shared_ptr<RuntimeContext> context
   auto state =
       std::make_unique<TrainerState>(std::move(context), std::move(config), std::move(data));
   if (resume && state->config.checkpoint.folder.empty()) {
-    throw Error(Code::invalid_argument, "checkpoint.folder: there is no folder to resume from")
-        .in("training")
-        .field("checkpoint.folder");
+    throw bad_config("checkpoint.folder", "there is no folder to resume from");
   }
   if (!state->config.checkpoint.folder.empty()) {
     state->folder = std::make_unique<CheckpointFolder>(state->config.checkpoint.folder);
@@ -116,11 +114,7 @@ int64_t Trainer::n_steps() const { return state_->n_steps; }
 int64_t Trainer::data_position() const { return state_->position; }
 double Trainer::learning_rate() const { return state_->learning_rate(); }
 
-std::string Trainer::train_rope() const {
-  const int64_t step = std::min(state_->step, state_->n_steps - 1);
-  return state_->rope_of(state_->train_spec_at(step))->canonical();
-}
-
+std::string Trainer::train_rope() const { return state_->next_train_rope()->canonical(); }
 std::string Trainer::eval_rope() const { return state_->eval_rope()->canonical(); }
 std::string Trainer::last_checkpoint() const { return state_->last_checkpoint.string(); }
 const TrainerConfig& Trainer::config() const { return state_->config; }
@@ -178,10 +172,7 @@ namespace {
 
 Trainer::NamedValues named(const Parameters& parameters, const Parameter& parameter,
                            TensorView values, TrainingStream& stream) {
-  Parameter shown;
-  shown.value = values;
-  shown.n_rotated_heads = parameter.n_rotated_heads;
-  const HostTensor host = parameters.download(shown, stream);
+  const HostTensor host = parameters.download(values, parameter.n_rotated_heads, stream);
   const auto* data = static_cast<const float*>(host.view().data);
   return {parameter.name, parameter.shape, std::vector<float>(data, data + parameter.count())};
 }

@@ -85,7 +85,7 @@ TrainingState TrainerState::saved_state() const {
   state.model_sha256 = base.sha256;
   state.data = data.train->describe();
   state.config = config.json();
-  const std::shared_ptr<const Rope> train = rope_of(train_spec_at(std::min(step, n_steps - 1)));
+  const std::shared_ptr<const Rope> train = next_train_rope();
   const std::shared_ptr<const Rope> eval = eval_rope();
   state.train_rope = train->canonical();
   state.eval_rope = eval->canonical();

@@ -4,7 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include "runtime/base/error.h"
 #include "runtime/model/lora_targets.h"
 #include "runtime/plugin_host/names.h"
 
@@ -12,10 +11,11 @@ namespace okapi {
 
 namespace {
 
-constexpr int64_t kMostOfAConfig = int64_t{1} << 48;
+constexpr int64_t kMostInteger = int64_t{1} << 48;
 constexpr double kMostNumber = 1e12;
 
-void finish(const JsonFields& fields) {
+/// JsonFields::finish() with a suggestion: configurations are written by hand.
+void refuse_unread(const JsonFields& fields) {
   const std::vector<std::string> unread = fields.unread();
   if (unread.empty()) return;
   fields.fail(unread.front(), "unknown key" + did_you_mean(unread.front(), fields.known()) +
@@ -49,23 +49,28 @@ void refuse_unknown_sections(const JsonFields& fields) {
 /// A text out of a list of words.
 std::string word(JsonFields& fields, const std::string& key, const std::vector<std::string>& words,
                  const std::string& absent) {
-  const std::string text = fields.text_or(key, absent);
+  std::string text = fields.text_or(key, absent);
   if (std::find(words.begin(), words.end(), text) == words.end()) {
     fields.fail(key, "wanted one of " + join_names(words) + ", found \"" + text + "\"");
   }
   return text;
 }
 
-/// Reads an object that may be absent.
 template <typename Read>
 void read_object(JsonFields& fields, const std::string& key, Read&& read) {
-  if (!fields.has(key)) {
-    fields.ignore(key);
-    return;
-  }
   JsonFields inner = fields.object(key);
   read(inner);
-  finish(inner);
+  refuse_unread(inner);
+}
+
+/// The same for one that may be absent.
+template <typename Read>
+void maybe_read_object(JsonFields& fields, const std::string& key, Read&& read) {
+  if (fields.has(key)) {
+    read_object(fields, key, read);
+  } else {
+    fields.ignore(key);
+  }
 }
 
 /// One text, or an array of them.
@@ -89,7 +94,7 @@ void read_list(JsonFields& fields, const std::string& key, Read&& read) {
                           fields.path_of(key) + "[" + std::to_string(i) + "]"};
     JsonFields inner((*list)[i], place);
     read(inner);
-    finish(inner);
+    refuse_unread(inner);
   }
 }
 
@@ -127,7 +132,7 @@ RopeScheduleConfig read_rope_schedule(JsonFields& fields) {
   schedule.from = fields.number("from", -kMostNumber, kMostNumber);
   schedule.to = fields.number("to", -kMostNumber, kMostNumber);
   schedule.by = fields.number("by", std::numeric_limits<double>::min(), kMostNumber);
-  schedule.every = fields.integer_or("every", 1, kMostOfAConfig, 1);
+  schedule.every = fields.integer_or("every", 1, kMostInteger, 1);
   fields.ignore("at");
   return schedule;
 }
@@ -142,11 +147,11 @@ void read_init(JsonFields& fields, TrainerConfig& config) {
                             describe_json(*init));
   }
   JsonFields kind = fields.object("init");
-  read_object(kind, "random", [&](JsonFields& random) {
+  maybe_read_object(kind, "random", [&](JsonFields& random) {
     config.random_init->deviation = random.maybe_number("deviation", 0, 1e3);
     config.random_init->scale_residual = random.boolean_or("scale_residual", false);
   });
-  finish(kind);
+  refuse_unread(kind);
 }
 
 LoraConfig read_lora(JsonFields& fields) {
@@ -175,19 +180,42 @@ LoraConfig read_lora(JsonFields& fields) {
   return lora;
 }
 
-void read_batch(JsonFields& fields, BatchConfig& batch) {
+ParameterGroupConfig read_group(JsonFields& fields) {
+  ParameterGroupConfig group;
+  group.match = one_or_more(fields, "match");
+  if (group.match.empty()) fields.fail("match", "wanted names of parameters, found nothing");
+  group.learning_rate_factor = fields.number_or("learning_rate_factor", 0, kMostNumber, 1);
+  group.weight_decay = fields.maybe_number("weight_decay", 0, kMostNumber);
+  return group;
+}
+
+OptimizerConfig read_optimizer(JsonFields& fields) {
+  OptimizerConfig adamw;
+  adamw.learning_rate = fields.number("learning_rate", 0, kMostNumber);
+  adamw.beta1 = fields.number_or("beta1", 0, 1 - 1e-9, adamw.beta1);
+  adamw.beta2 = fields.number_or("beta2", 0, 1 - 1e-12, adamw.beta2);
+  adamw.epsilon = fields.number_or("epsilon", 1e-30, 1, adamw.epsilon);
+  adamw.weight_decay = fields.number_or("weight_decay", 0, kMostNumber, adamw.weight_decay);
+  adamw.decay_vectors = fields.boolean_or("decay_vectors", adamw.decay_vectors);
+  adamw.clip = fields.number_or("clip", 0, kMostNumber, adamw.clip);
+  return adamw;
+}
+
+BatchConfig read_batch(JsonFields& fields) {
+  BatchConfig batch;
   batch.sequences = fields.integer_or("sequences", 1, 1 << 30, 0);
-  batch.tokens = fields.integer_or("tokens", 1, kMostOfAConfig, 0);
+  batch.tokens = fields.integer_or("tokens", 1, kMostInteger, 0);
   if ((batch.sequences > 0) == (batch.tokens > 0)) {
     fields.fail("sequences", "wanted either sequences or tokens, found " +
                                  std::string(batch.tokens > 0 ? "both" : "neither"));
   }
   batch.micro = fields.integer_or("micro", 0, 1 << 30, 0);
-  batch.length = fields.integer_or("length", 0, kMostOfAConfig, 0);
+  batch.length = fields.integer_or("length", 0, kMostInteger, 0);
+  return batch;
 }
 
 void read_steps_or_epochs(JsonFields& fields, TrainerConfig& config) {
-  config.steps = fields.integer_or("steps", 1, kMostOfAConfig, 0);
+  config.steps = fields.integer_or("steps", 1, kMostInteger, 0);
   config.epochs = fields.number_or("epochs", 1e-9, 1e9, 0);
   if ((config.steps > 0) == (config.epochs > 0)) {
     fields.fail("steps", "wanted either steps or epochs, found " +
@@ -199,7 +227,7 @@ RopeTrainingConfig read_rope(JsonFields& fields) {
   RopeTrainingConfig rope;
   rope.train = fields.text_or("train", "");
   rope.eval = fields.text_or("eval", "");
-  rope.length = fields.integer_or("length", 0, kMostOfAConfig, 0);
+  rope.length = fields.integer_or("length", 0, kMostInteger, 0);
   read_list(fields, "schedule",
             [&](JsonFields& entry) { rope.schedule.push_back(read_rope_schedule(entry)); });
   return rope;
@@ -211,16 +239,16 @@ ScheduleConfig read_schedule(JsonFields& fields) {
   schedule.kind = kind == "linear"   ? ScheduleKind::linear
                   : kind == "cosine" ? ScheduleKind::cosine
                                      : ScheduleKind::constant;
-  schedule.warmup = fields.integer_or("warmup", 0, kMostOfAConfig, 0);
+  schedule.warmup = fields.integer_or("warmup", 0, kMostInteger, 0);
   schedule.floor = fields.number_or("floor", 0, 1, 0);
   return schedule;
 }
 
 EvaluationConfig read_evaluation(JsonFields& fields) {
   EvaluationConfig evaluation;
-  evaluation.every = fields.integer_or("every", 0, kMostOfAConfig, 0);
-  evaluation.windows = fields.integer_or("windows", 0, kMostOfAConfig, 0);
-  evaluation.bucket = fields.integer_or("bucket", 1, kMostOfAConfig, evaluation.bucket);
+  evaluation.every = fields.integer_or("every", 0, kMostInteger, 0);
+  evaluation.windows = fields.integer_or("windows", 0, kMostInteger, 0);
+  evaluation.bucket = fields.integer_or("bucket", 1, kMostInteger, evaluation.bucket);
   if (const Json* data = fields.value("data")) evaluation.data = *data;
   return evaluation;
 }
@@ -232,15 +260,23 @@ DivergenceConfig read_divergence(JsonFields& fields) {
   return divergence;
 }
 
-void read_checkpoint(JsonFields& fields, CheckpointConfig& checkpoint) {
+CheckpointConfig read_checkpoint(JsonFields& fields) {
+  CheckpointConfig checkpoint;
   checkpoint.folder = fields.text_or("folder", "");
-  checkpoint.every = fields.integer_or("every", 0, kMostOfAConfig, 0);
-  checkpoint.keep = fields.integer_or("keep", 0, kMostOfAConfig, checkpoint.keep);
+  checkpoint.every = fields.integer_or("every", 0, kMostInteger, 0);
+  checkpoint.keep = fields.integer_or("keep", 0, kMostInteger, checkpoint.keep);
   checkpoint.keep_best = fields.boolean_or("keep_best", checkpoint.keep_best);
   checkpoint.dtype = dtype_named(word(fields, "dtype", {"f32", "bf16"}, "f32"));
   if (checkpoint.every > 0 && checkpoint.folder.empty()) {
     fields.fail("every", "there is no folder to save to");
   }
+  return checkpoint;
+}
+
+/// None for "auto".
+std::optional<DType> read_dtype_or_auto(JsonFields& fields, const std::string& key) {
+  const std::string name = word(fields, key, {"auto", "f32", "bf16"}, "auto");
+  return name == "auto" ? std::nullopt : std::optional(dtype_named(name));
 }
 
 std::optional<bool> read_recompute(JsonFields& fields) {
@@ -253,6 +289,10 @@ std::optional<bool> read_recompute(JsonFields& fields) {
 }
 
 }  // namespace
+
+Error bad_config(const std::string& field, const std::string& problem) {
+  return Error(Code::invalid_argument, field + ": " + problem).in("training").field(field);
+}
 
 const char* name_of(ScheduleKind kind) {
   switch (kind) {
@@ -278,58 +318,38 @@ TrainerConfig TrainerConfig::from_json(const Json& json, const std::string& file
       static_cast<uint64_t>(fields.integer_or("seed", 0, std::numeric_limits<int64_t>::max(), 0));
   read_steps_or_epochs(fields, config);
 
-  read_object(fields, "rope", [&](JsonFields& inner) { config.rope = read_rope(inner); });
-  read_object(fields, "lora", [&](JsonFields& inner) { config.lora = read_lora(inner); });
-  read_object(fields, "parameters", [&](JsonFields& parameters) {
-    config.trained = one_or_more(parameters, "train");
-    read_list(parameters, "groups", [&](JsonFields& entry) {
-      ParameterGroupConfig group;
-      group.match = one_or_more(entry, "match");
-      if (group.match.empty()) entry.fail("match", "wanted names of parameters, found nothing");
-      group.learning_rate_factor = entry.number_or("learning_rate_factor", 0, kMostNumber, 1);
-      group.weight_decay = entry.maybe_number("weight_decay", 0, kMostNumber);
-      config.groups.push_back(std::move(group));
-    });
+  maybe_read_object(fields, "rope", [&](JsonFields& inner) { config.rope = read_rope(inner); });
+  maybe_read_object(fields, "lora", [&](JsonFields& inner) { config.lora = read_lora(inner); });
+  maybe_read_object(fields, "parameters", [&](JsonFields& inner) {
+    config.trained = one_or_more(inner, "train");
+    read_list(inner, "groups",
+              [&](JsonFields& entry) { config.groups.push_back(read_group(entry)); });
   });
   if (config.trained.empty()) config.trained = {config.lora ? "lora" : "all"};
 
-  JsonFields optimizer = fields.object("optimizer");
-  OptimizerConfig& adamw = config.optimizer;
-  adamw.learning_rate = optimizer.number("learning_rate", 0, kMostNumber);
-  adamw.beta1 = optimizer.number_or("beta1", 0, 1 - 1e-9, adamw.beta1);
-  adamw.beta2 = optimizer.number_or("beta2", 0, 1 - 1e-12, adamw.beta2);
-  adamw.epsilon = optimizer.number_or("epsilon", 1e-30, 1, adamw.epsilon);
-  adamw.weight_decay = optimizer.number_or("weight_decay", 0, kMostNumber, 0);
-  adamw.decay_vectors = optimizer.boolean_or("decay_vectors", true);
-  adamw.clip = optimizer.number_or("clip", 0, kMostNumber, adamw.clip);
-  finish(optimizer);
-
-  read_object(fields, "schedule",
-              [&](JsonFields& inner) { config.schedule = read_schedule(inner); });
-  JsonFields batch = fields.object("batch");
-  read_batch(batch, config.batch);
-  finish(batch);
+  read_object(fields, "optimizer",
+              [&](JsonFields& inner) { config.optimizer = read_optimizer(inner); });
+  maybe_read_object(fields, "schedule",
+                    [&](JsonFields& inner) { config.schedule = read_schedule(inner); });
+  read_object(fields, "batch", [&](JsonFields& inner) { config.batch = read_batch(inner); });
 
   if (const Json* data = fields.value("data")) config.data = *data;
   config.recompute = read_recompute(fields);
-  const std::string compute = word(fields, "compute_dtype", {"auto", "f32", "bf16"}, "auto");
-  if (compute != "auto") config.compute_dtype = dtype_named(compute);
+  config.compute_dtype = read_dtype_or_auto(fields, "compute_dtype");
   config.deterministic = fields.boolean_or("deterministic", true);
-  const std::string base_dtype = word(fields, "base_dtype", {"auto", "f32", "bf16"}, "auto");
-  if (base_dtype != "auto") config.base_dtype = dtype_named(base_dtype);
-
+  config.base_dtype = read_dtype_or_auto(fields, "base_dtype");
   const std::string layout =
       word(fields, "pair_layout", {"half_split", "interleaved"}, "half_split");
   if (layout == "interleaved") config.pair_layout = PairLayout::interleaved;
 
-  read_object(fields, "checkpoint",
-              [&](JsonFields& inner) { read_checkpoint(inner, config.checkpoint); });
-  read_object(fields, "evaluation",
-              [&](JsonFields& inner) { config.evaluation = read_evaluation(inner); });
-  read_object(fields, "divergence",
-              [&](JsonFields& inner) { config.divergence = read_divergence(inner); });
+  maybe_read_object(fields, "checkpoint",
+                    [&](JsonFields& inner) { config.checkpoint = read_checkpoint(inner); });
+  maybe_read_object(fields, "evaluation",
+                    [&](JsonFields& inner) { config.evaluation = read_evaluation(inner); });
+  maybe_read_object(fields, "divergence",
+                    [&](JsonFields& inner) { config.divergence = read_divergence(inner); });
   config.results = fields.text_or("results", "");
-  finish(fields);
+  refuse_unread(fields);
   return config;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "backends/tensor_view.h"
+#include "runtime/base/error.h"
 #include "runtime/base/json.h"
 #include "runtime/model/model_config.h"
 
@@ -137,6 +138,10 @@ struct TrainerConfig {
   /// continue each other's checkpoints.
   Json identity() const;
 };
+
+/// invalid_argument "<field>: <problem>": what a configuration that reads well throws when it does
+/// not fit the model, the data or the backend.
+Error bad_config(const std::string& field, const std::string& problem);
 
 const char* name_of(ScheduleKind kind);
 

@@ -6,11 +6,7 @@
 #include <utility>
 
 #include "runtime/base/error.h"
-#include "runtime/base/file.h"
 #include "runtime/base/number_text.h"
-#include "runtime/base/sha256.h"
-#include "runtime/model/llama_tensors.h"
-#include "runtime/model/random_weights.h"
 #include "runtime/plugin_host/plugin_host.h"
 #include "runtime/results/results.h"
 #include "runtime/training/available_memory.h"
@@ -21,30 +17,6 @@
 namespace okapi {
 
 namespace {
-
-constexpr size_t kMostConfigBytes = size_t{16} << 20;
-
-Error bad_config(const std::string& field, const std::string& problem) {
-  return Error(Code::invalid_argument, field + ": " + problem).in("training").field(field);
-}
-
-/// Fresh weights; the projections that write into the residual may be drawn smaller, so that its
-/// size does not grow with the number of layers (Radford et al. 2019).
-WeightSource fresh_source(const TrainerConfig& config, const BaseModel& base, int n_threads) {
-  JsonFields fields(base.config_json, {"model", (base.folder / "config.json").string()});
-  const double deviation =
-      config.random_init->deviation.value_or(fields.number_or("initializer_range", 0.0, 1e3, 0.02));
-  const uint64_t seed = derived_seed(config.seed, Purpose::weights);
-  WeightSource plain = random_weight_source(base.config, seed, deviation, DType::f32, n_threads);
-  if (!config.random_init->scale_residual) return plain;
-  const double smaller = deviation / std::sqrt(2.0 * static_cast<double>(base.config.n_layers));
-  WeightSource scaled = random_weight_source(base.config, seed, smaller, DType::f32, n_threads);
-  return [plain, scaled](const std::string& name) {
-    const bool writes_residual =
-        name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
-    return writes_residual ? scaled(name) : plain(name);
-  };
-}
 
 int64_t steps_of(const TrainerConfig& config, const WindowSource& source) {
   if (config.steps > 0) return config.steps;
@@ -59,94 +31,19 @@ int64_t steps_of(const TrainerConfig& config, const WindowSource& source) {
       1, std::llround(std::ceil(windows / static_cast<double>(config.batch.sequences))));
 }
 
-/// How many windows one evaluation has.
-int64_t evaluation_windows(const TrainerConfig& config, const WindowSource& source) {
-  const int64_t count = source.count();
-  const int64_t wanted = config.evaluation.windows;
-  if (wanted == 0 && count < 0) {
-    throw bad_config("evaluation.windows", "must be given, as the data never end");
+std::string windows_text(const StepBatch& batch) {
+  constexpr size_t kMost = 8;
+  std::string text;
+  for (size_t i = 0; i < std::min(kMost, batch.identities.size()); ++i) {
+    text += (i > 0 ? ", " : "") + batch.identities[i];
   }
-  if (wanted == 0) return count;
-  return count < 0 ? wanted : std::min(count, wanted);
-}
-
-// A run would stop at its first evaluation, or go to its end without one.
-void check_evaluations(const TrainerConfig& config, const TrainerData& data) {
-  if (config.evaluation.every == 0) return;
-  if (!data.evaluation) {
-    throw bad_config("evaluation.every",
-                     "there are no held-out windows: data.holdout keeps some, evaluation.data "
-                     "gives others");
+  if (batch.identities.size() > kMost) {
+    text += " and " + std::to_string(batch.identities.size() - kMost) + " more";
   }
-  evaluation_windows(config, *data.evaluation);
-}
-
-// Of a model's own dropout inference knows nothing; who trains with transformers has it.
-void tell_of_dropout(const Logger& logger, const Json& config_json, const std::string& folder) {
-  constexpr const char* kKeys[] = {"attention_dropout", "attn_pdrop", "embd_pdrop",
-                                   "hidden_dropout", "resid_pdrop"};
-  for (const char* const key : kKeys) {
-    const auto found = config_json.find(key);
-    if (found == config_json.end() || !found->is_number() || *found == 0) continue;
-    logger.log(LogLevel::warn, "training", "the model's dropout is not applied in training",
-               {{"key", key}, {"value", found->dump()}, {"folder", folder}});
-  }
+  return text;
 }
 
 }  // namespace
-
-DType compute_dtype(const TrainerConfig& config, Backend& backend) {
-  const DType dtype = config.compute_dtype.value_or(backend.activation_dtype());
-  if (!backend.training()->computes_in(dtype)) {
-    throw bad_config("compute_dtype",
-                     "the backend " + backend.name() + " does not train in " + dtype_name(dtype));
-  }
-  return dtype;
-}
-
-BaseModel open_base(const TrainerConfig& config, int n_threads) {
-  BaseModel base;
-  base.folder = config.model;
-  const std::filesystem::path config_path = base.folder / "config.json";
-  base.config_json = parse_json_file(config_path, "model");
-  if (!config.random_init) {
-    base.checkpoint = std::make_shared<const Checkpoint>(Checkpoint::open(base.folder));
-    base.config = base.checkpoint->config();
-    base.sha256 = base.checkpoint->sha256();
-    base.source = [checkpoint = base.checkpoint](const std::string& name) {
-      return LentTensor{checkpoint->tensor(name), HostTensor()};
-    };
-    return base;
-  }
-  base.config = read_model_config(base.folder);
-  base.source = fresh_source(config, base, n_threads);
-  const std::string text = "fresh weights, seed " + std::to_string(config.seed) + "\n" +
-                           read_file(config_path, kMostConfigBytes);
-  base.sha256 = sha256_of(text.data(), text.size());
-  return base;
-}
-
-std::optional<Adapter> open_adapter(const TrainerConfig& config, const ModelConfig& model) {
-  if (!config.lora) return std::nullopt;
-  if (!config.lora->from.empty()) {
-    Adapter adapter = Adapter::load(config.lora->from, model);
-    adapter.set_dropout(config.lora->dropout);
-    return adapter;
-  }
-  AdapterShape shape;
-  shape.rank = config.lora->rank;
-  shape.alpha = config.lora->alpha;
-  shape.dropout = config.lora->dropout;
-  const std::vector<std::string>& known = lora_target_names();
-  for (int32_t i = 0; i < kNProjections; ++i) {
-    const std::vector<std::string>& targets = config.lora->targets;
-    const std::string& name = known[static_cast<size_t>(i)];
-    if (std::find(targets.begin(), targets.end(), name) != targets.end()) {
-      shape.targets.push_back(static_cast<Projection>(i));
-    }
-  }
-  return Adapter::fresh(model, shape, derived_seed(config.seed, Purpose::adapter));
-}
 
 TrainerState::TrainerState(std::shared_ptr<RuntimeContext> runtime, TrainerConfig trainer_config,
                            TrainerData windows)
@@ -161,11 +58,11 @@ TrainerState::TrainerState(std::shared_ptr<RuntimeContext> runtime, TrainerConfi
   }
   if (!data.train) throw bad_config("data", "there is nothing to train on");
   n_steps = steps_of(config, *data.train);
-  check_evaluations(config, data);
+  check_evaluations();
   length = config.batch.length > 0 ? config.batch.length : data.train->max_tokens();
 
   base = open_base(config, context->n_threads());
-  tell_of_dropout(context->logger(), base.config_json, base.folder);
+  tell_of_dropout(context->logger(), base);
   check_ropes();
   activations = compute_dtype(config, *backend);
   config.compute_dtype = activations;  // as checkpoints and results name it
@@ -245,9 +142,12 @@ void TrainerState::use_train_rope(int64_t at_step) {
   train_rotation->use(train_rope, at);
 }
 
+std::shared_ptr<const Rope> TrainerState::next_train_rope() const {
+  return rope_of(train_spec_at(std::min(step, n_steps - 1)));
+}
+
 std::shared_ptr<const Rope> TrainerState::eval_rope() const {
-  const int64_t at_step = std::min(step, n_steps - 1);
-  return rope_of(config.rope.eval.empty() ? train_spec_at(at_step) : config.rope.eval);
+  return config.rope.eval.empty() ? next_train_rope() : rope_of(config.rope.eval);
 }
 
 std::span<const CancelToken* const> TrainerState::cancels() const {
@@ -314,33 +214,7 @@ double TrainerState::add_gradients(const StepBatch& batch) {
   return loss;
 }
 
-namespace {
-
-std::string windows_text(const StepBatch& batch) {
-  constexpr size_t kMost = 8;
-  std::string text;
-  for (size_t i = 0; i < std::min(kMost, batch.identities.size()); ++i) {
-    text += (i > 0 ? ", " : "") + batch.identities[i];
-  }
-  if (batch.identities.size() > kMost) {
-    text += " and " + std::to_string(batch.identities.size() - kMost) + " more";
-  }
-  return text;
-}
-
-}  // namespace
-
-TrainingStep TrainerState::run_step() {
-  if (step >= n_steps) {
-    throw Error(Code::out_of_range, "all " + std::to_string(n_steps) + " steps are done")
-        .in("training")
-        .field("steps");
-  }
-  const auto begin = std::chrono::steady_clock::now();
-  const StepBatch batch = take_batch();
-  const double loss = add_gradients(batch);
-  const double norm = Optimizer::gradient_norm(*parameters, *stream);
-
+DivergenceGuard TrainerState::judged(const StepBatch& batch, double loss, double norm) const {
   const auto stop = [&](const std::string& what) {
     const std::string good = last_checkpoint.empty()
                                  ? "there is no checkpoint"
@@ -358,6 +232,20 @@ TrainingStep TrainerState::run_step() {
          " steps is " + number_text(guard.mean()) + ", the lowest was " +
          number_text(guard.lowest()));
   }
+  return guard;
+}
+
+TrainingStep TrainerState::run_step() {
+  if (step >= n_steps) {
+    throw Error(Code::out_of_range, "all " + std::to_string(n_steps) + " steps are done")
+        .in("training")
+        .field("steps");
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  const StepBatch batch = take_batch();
+  const double loss = add_gradients(batch);
+  const double norm = Optimizer::gradient_norm(*parameters, *stream);
+  DivergenceGuard guard = judged(batch, loss, norm);
 
   TrainingStep result;
   result.step = step + 1;
@@ -380,81 +268,6 @@ TrainingStep TrainerState::run_step() {
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (results) unsaved_steps.push_back(result);
   if (listener.on_step) listener.on_step(result);
-  return result;
-}
-
-TrainingEvaluation TrainerState::run_evaluation() {
-  if (!data.evaluation) {
-    throw Error(Code::failed_precondition, "evaluation: there are no held-out windows")
-        .in("training")
-        .field("evaluation.data");
-  }
-  const WindowSource& source = *data.evaluation;
-  const int64_t n_windows = evaluation_windows(config, source);
-
-  RopeGeometry at = geometry(/*training=*/false);
-  if (config.rope.length == 0) at.target_length = source.max_tokens();
-  at.seed = config.seed;
-  const std::shared_ptr<const Rope> rope = eval_rope();
-  eval_rotation->use(rope, at);
-
-  // As many windows at once as a step's micro batch has tokens.
-  const int64_t most = config.batch.micro > 0       ? config.batch.micro * length
-                       : config.batch.sequences > 0 ? config.batch.sequences * length
-                                                    : config.batch.tokens;
-  const int64_t n_at_once = std::max<int64_t>(1, most / std::max<int64_t>(1, source.max_tokens()));
-  std::vector<double> sums;
-  std::vector<int64_t> counts;
-  for (int64_t first = 0; first < n_windows; first += n_at_once) {
-    const MicroBatch micro =
-        read_windows(source, first, std::min(n_at_once, n_windows - first), base.config.vocab_size);
-    std::vector<TrainingRotation::Row> rows;
-    for (const int64_t n : micro.lengths) rows.push_back({n, at.seed});
-    eval_rotation->prepare(rows, *stream);
-    TrainingBatch pass;
-    pass.ids = micro.ids;
-    pass.targets = micro.targets;
-    pass.sequences_of_group = eval_rotation->sequences_of_group();
-    pass.group_of_layer = eval_rotation->group_of_layer();
-    std::vector<float> nll(micro.ids.size());
-    network->score(pass, nll, cancels());
-
-    size_t row = 0;
-    for (const int64_t n : micro.lengths) {
-      for (int64_t t = 0; t < n; ++t, ++row) {
-        if (micro.targets[row] < 0) continue;
-        const auto bucket = static_cast<size_t>((t + 1) / config.evaluation.bucket);
-        if (bucket >= sums.size()) {
-          sums.resize(bucket + 1);
-          counts.resize(bucket + 1);
-        }
-        sums[bucket] += nll[row];
-        ++counts[bucket];
-      }
-    }
-  }
-
-  TrainingEvaluation result;
-  result.step = step;
-  result.rope = rope->canonical();
-  double sum = 0;
-  for (size_t i = 0; i < sums.size(); ++i) {
-    if (counts[i] == 0) continue;
-    const auto first = static_cast<int64_t>(i) * config.evaluation.bucket;
-    result.buckets.push_back({first, first + config.evaluation.bucket - 1,
-                              sums[i] / static_cast<double>(counts[i]), counts[i]});
-    sum += sums[i];
-    result.n_tokens += counts[i];
-  }
-  if (result.n_tokens == 0) {
-    throw Error(Code::failed_precondition, "evaluation: no token of its windows is learned")
-        .in("training")
-        .field("evaluation.data");
-  }
-  result.loss = sum / static_cast<double>(result.n_tokens);
-  last_evaluation = result.loss;
-  if (results) unsaved_evaluations.push_back(result);
-  if (listener.on_evaluation) listener.on_evaluation(result);
   return result;
 }
 

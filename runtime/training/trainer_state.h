@@ -10,9 +10,8 @@
 #include <vector>
 
 #include "backends/training.h"
-#include "runtime/model/adapter.h"
-#include "runtime/model/checkpoint.h"
 #include "runtime/model/transformer_training.h"
+#include "runtime/training/base_model.h"
 #include "runtime/training/checkpoint_folder.h"
 #include "runtime/training/divergence.h"
 #include "runtime/training/optimizer.h"
@@ -25,24 +24,6 @@
 namespace okapi {
 
 class Results;
-
-/// Where the weights that training starts from come from.
-struct BaseModel {
-  std::filesystem::path folder;
-  Json config_json;
-  ModelConfig config;
-  WeightSource source;
-  std::string sha256;
-  std::shared_ptr<const Checkpoint> checkpoint;  ///< null for fresh weights
-};
-
-/// What a run computes in. Throws invalid_argument if the backend, which trains, does not.
-DType compute_dtype(const TrainerConfig& config, Backend& backend);
-
-BaseModel open_base(const TrainerConfig& config, int n_threads);
-
-/// The adapter that training starts from; none without a lora section.
-std::optional<Adapter> open_adapter(const TrainerConfig& config, const ModelConfig& model);
 
 class TrainerState {
  public:
@@ -92,7 +73,8 @@ class TrainerState {
   RopeGeometry geometry(bool training) const;
   std::shared_ptr<const Rope> rope_of(const std::string& spec) const;
   std::string train_spec_at(int64_t at_step) const;
-  void use_train_rope(int64_t at_step);  ///< brings train_rope up to a step
+  void use_train_rope(int64_t at_step);                 ///< brings train_rope up to a step
+  std::shared_ptr<const Rope> next_train_rope() const;  ///< the last one when all steps are done
   std::shared_ptr<const Rope> eval_rope() const;
   std::span<const CancelToken* const> cancels() const;
   double learning_rate() const;
@@ -103,6 +85,8 @@ class TrainerState {
   StepBatch take_batch();       ///< the same, where it was read ahead
   void read_ahead(int64_t at);  ///< the windows from `at` on
   TrainingStep run_step();
+
+  // Evaluation (trainer_evaluation.cpp).
   TrainingEvaluation run_evaluation();
 
   // Checkpoints (trainer_checkpoints.cpp).
@@ -122,6 +106,10 @@ class TrainerState {
 
  private:
   void check_ropes();
+  void check_evaluations() const;
+  /// The guard as the step's loss leaves it. Throws aborted where the step is not to be taken.
+  DivergenceGuard judged(const StepBatch& batch, double loss, double norm) const;
+
   mutable std::vector<const CancelToken*> cancels_;
   struct {
     int64_t position = -1;  ///< of its first window; -1: none

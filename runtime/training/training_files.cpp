@@ -28,14 +28,6 @@ constexpr const char* kStateFile = "okapi_training.json";
 constexpr const char* kFormat = "okapi.training/1";
 constexpr int64_t kMostOfAFile = int64_t{1} << 60;
 
-HostTensor host_copy(const ConstTensorView& view, TrainingStream& stream) {
-  HostTensor values = view.rank == 1 ? HostTensor(DType::f32, {view.shape[0]})
-                                     : HostTensor(DType::f32, {view.shape[0], view.shape[1]});
-  stream.download(values.view().data, view.data, static_cast<size_t>(view.count()) * sizeof(float));
-  stream.synchronize();
-  return values;
-}
-
 [[noreturn]] void damaged(const std::filesystem::path& file, const std::string& problem) {
   throw Error(Code::data_loss, problem).in(kTrainingComponent).at(file.string());
 }
@@ -111,7 +103,7 @@ void write_optimizer(const std::filesystem::path& folder, const Parameters& para
     if (with_masters) add("master." + parameter.name, parameter.value);
   }
   const auto fill = [&](const std::string& name, const FileWriter& write) {
-    const HostTensor host = host_copy(views.at(name), stream);
+    const HostTensor host = parameters.download(views.at(name), /*n_rotated_heads=*/0, stream);
     const ConstTensorView view = host.view();
     write({static_cast<const std::byte*>(view.data),
            static_cast<size_t>(view.count()) * sizeof(float)});

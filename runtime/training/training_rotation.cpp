@@ -36,6 +36,22 @@ std::string magnitude_key(const Rope& rope, const RopeGeometry& geometry) {
   return hash.hex();
 }
 
+/// Moves magnitudes [n, n_pairs] of a sequence from the queries to the keys, so that at its middle
+/// the queries have none; products of a query and a key stay as they are. Returns the largest
+/// exponent that is left.
+double make_relative_to_middle(std::vector<double>& log_q, std::vector<double>& log_k,
+                               size_t n_pairs) {
+  const auto middle = log_q.begin() + static_cast<int64_t>(log_q.size() / n_pairs / 2 * n_pairs);
+  const std::vector<double> reference(middle, middle + static_cast<int64_t>(n_pairs));
+  double most = 0;
+  for (size_t i = 0; i < log_q.size(); ++i) {
+    log_q[i] -= reference[i % n_pairs];
+    log_k[i] += reference[i % n_pairs];
+    most = std::max({most, std::fabs(log_q[i]), std::fabs(log_k[i])});
+  }
+  return most;
+}
+
 void scale_rows(std::vector<float>& cos, std::vector<float>& sin, const std::vector<double>& logs) {
   for (size_t i = 0; i < logs.size(); ++i) {
     const double factor = std::exp(logs[i]);
@@ -115,15 +131,7 @@ void TrainingRotation::fill(Group& group, int64_t first_row, std::span<const dou
   std::vector<double> log_q;
   std::vector<double> log_k;
   log_magnitudes(*rope_, geometry_of(group.layer), positions, log_q, log_k);
-  const size_t middle = positions.size() / 2 * n_pairs;
-  const std::vector<double> reference(log_q.begin() + static_cast<int64_t>(middle),
-                                      log_q.begin() + static_cast<int64_t>(middle + n_pairs));
-  double most = 0;
-  for (size_t i = 0; i < log_q.size(); ++i) {
-    log_q[i] -= reference[i % n_pairs];
-    log_k[i] += reference[i % n_pairs];
-    most = std::max({most, std::fabs(log_q[i]), std::fabs(log_k[i])});
-  }
+  const double most = make_relative_to_middle(log_q, log_k, n_pairs);
   if (most > kMostExponent) {
     throw Error(Code::out_of_range,
                 "rope.train: the magnitudes of \"" + rope_->canonical() + "\" span e^" +

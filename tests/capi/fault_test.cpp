@@ -143,6 +143,7 @@ const std::map<std::string, Entry>& entries() {
       OKAPI_ENTRY(okapi_session_advance_batch),
       OKAPI_ENTRY(okapi_session_score),
       OKAPI_ENTRY(okapi_session_generate),
+      OKAPI_ENTRY(okapi_session_generate_batch),
       OKAPI_ENTRY(okapi_session_set_cancel),
       OKAPI_VALUE(okapi_session_n_tokens, int64_t{0}),
       OKAPI_ENTRY(okapi_session_tokens),

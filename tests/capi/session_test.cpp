@@ -213,6 +213,98 @@ TEST_F(SessionTest, ABatchThatFailsChangesNoSession) {
   EXPECT_EQ(okapi_session_n_tokens(second.get()), 0);
 }
 
+TEST_F(SessionTest, ABatchGeneratesWhatEachWouldAlone) {
+  const std::vector<std::vector<int32_t>> prompts = {some_ids(5), some_ids(1, 9), some_ids(17, 3)};
+  okapi_generate_options options = OKAPI_GENERATE_OPTIONS_INIT;
+  options.max_tokens = 7;
+  options.ignore_eos = 1;
+  options.temperature = 0.5F;
+  options.seed = 3;
+  std::vector<Generated> alone;
+  for (const auto& prompt : prompts) {
+    alone.push_back(generate(make_session(model_.get()).get(), prompt, &options, 7));
+  }
+  // Of one of them the output ends before the others'.
+  const int32_t early = alone[1].ids[2];
+  options.stop_ids = &early;
+  options.n_stop_ids = 1;
+  for (size_t i = 0; i < 3; ++i) {
+    alone[i] = generate(make_session(model_.get()).get(), prompts[i], &options, 7);
+  }
+  ASSERT_EQ(alone[1].stop_reason, OKAPI_STOP_ID);
+
+  std::vector<SessionPtr> sessions;
+  std::vector<okapi_session*> batch;
+  std::vector<const int32_t*> fed;
+  std::vector<int64_t> n_fed;
+  std::vector<std::vector<int32_t>> ids(3, std::vector<int32_t>(7));
+  std::vector<int32_t*> out;
+  for (size_t i = 0; i < 3; ++i) {
+    sessions.push_back(make_session(model_.get()));
+    batch.push_back(sessions.back().get());
+    fed.push_back(prompts[i].data());
+    n_fed.push_back(static_cast<int64_t>(prompts[i].size()));
+    out.push_back(ids[i].data());
+  }
+  std::vector<size_t> n_ids(3);
+  std::vector<int32_t> stop_reasons(3);
+  ASSERT_EQ(okapi_session_generate_batch(batch.data(), 3, fed.data(), n_fed.data(), &options,
+                                         out.data(), 7, n_ids.data(), stop_reasons.data(), nullptr),
+            OKAPI_OK);
+  for (size_t i = 0; i < 3; ++i) {
+    ids[i].resize(n_ids[i]);
+    EXPECT_EQ(ids[i], alone[i].ids) << i;
+    EXPECT_EQ(stop_reasons[i], alone[i].stop_reason) << i;
+    EXPECT_EQ(okapi_session_n_tokens(batch[i]),
+              static_cast<int64_t>(prompts[i].size() + ids[i].size()));
+  }
+}
+
+TEST_F(SessionTest, ABatchThatCannotGenerateChangesNoSession) {
+  const SessionPtr first = make_session(model_.get());
+  const SessionPtr second = make_session(model_.get());
+  const std::vector<int32_t> good = some_ids(3);
+  const std::vector<int32_t> bad = {-1};
+  ASSERT_FALSE(prefill(first.get(), good).empty());
+  std::vector<int32_t> ids(2 * 4);
+  std::vector<size_t> n_ids(2, 9);
+  const auto run = [&](std::vector<okapi_session*> sessions, std::vector<const int32_t*> prompts,
+                       std::vector<int64_t> n_prompts, size_t capacity = 4,
+                       okapi_token_callback on_token = nullptr) {
+    okapi_generate_options options = OKAPI_GENERATE_OPTIONS_INIT;
+    options.max_tokens = 4;
+    options.on_token = on_token;
+    std::vector<int32_t*> out = {ids.data(), ids.data() + 4};
+    return call([&](okapi_error** error) {
+      return okapi_session_generate_batch(sessions.data(), sessions.size(), prompts.data(),
+                                          n_prompts.data(), &options, out.data(), capacity,
+                                          n_ids.data(), nullptr, error);
+    });
+  };
+  EXPECT_EQ(run({first.get(), second.get()}, {good.data(), bad.data()}, {3, 1}).status,
+            OKAPI_INVALID_ARGUMENT);
+  EXPECT_EQ(n_ids, (std::vector<size_t>{0, 0}));
+  EXPECT_EQ(run({first.get(), second.get()}, {good.data(), nullptr}, {3, 0}).status,
+            OKAPI_INVALID_ARGUMENT)
+      << "neither a prompt nor tokens held";
+  expect_refusal(run({first.get(), nullptr}, {good.data(), good.data()}, {3, 3}),
+                 OKAPI_INVALID_ARGUMENT, "sessions[1]");
+  expect_refusal(run({first.get(), second.get()}, {good.data(), nullptr}, {3, 3}),
+                 OKAPI_INVALID_ARGUMENT, "prompts[1]");
+  expect_refusal(run({first.get(), second.get()}, {good.data(), good.data()}, {3, -1}),
+                 OKAPI_INVALID_ARGUMENT, "n_prompts[1]");
+  expect_refusal(run({first.get(), second.get()}, {good.data(), good.data()}, {3, 3}, 3),
+                 OKAPI_OUT_OF_RANGE, "capacity");
+  expect_refusal(run({first.get(), second.get()}, {good.data(), good.data()}, {3, 3}, 4,
+                     [](int32_t, const char*, size_t, void*) { return 0; }),
+                 OKAPI_INVALID_ARGUMENT, "options.on_token");
+  EXPECT_EQ(run({first.get(), first.get()}, {good.data(), good.data()}, {3, 3}).status,
+            OKAPI_INVALID_ARGUMENT)
+      << "the same session twice";
+  EXPECT_EQ(okapi_session_n_tokens(first.get()), 3);
+  EXPECT_EQ(okapi_session_n_tokens(second.get()), 0);
+}
+
 TEST_F(SessionTest, GreedyGenerationTakesTheLikeliestToken) {
   const std::vector<int32_t> prompt = some_ids(4);
   okapi_generate_options options = OKAPI_GENERATE_OPTIONS_INIT;

@@ -83,6 +83,21 @@ t.test("a batch gives what each gives alone", function()
   t.fails("as many lists of tokens as sessions", okapi.advance, { a, b }, { ids })
 end)
 
+t.test("several generate at once what each generates alone", function()
+  local short = table.move(ids, 1, 10, 1, {})
+  local options = { max_tokens = 6, ignore_eos = true }
+  local alone = model:session({ rope = "linear:scale=2" }):generate(short, options)
+  local a, b = model:session(), model:session { rope = "linear:scale=2" }
+  local together = okapi.generate({ a, b }, { ids, short }, options)
+  t.equal(#together, 2)
+  t.same_list(together[1].ids, model:session():generate(ids, options).ids, "ids")
+  t.same_list(together[2].ids, alone.ids, "ids")
+  t.equal(together[2].stop, "length")
+  t.equal(a:n_tokens(), #ids + 6)
+  t.fails("as many prompts as sessions", okapi.generate, { a, b }, { ids })
+  t.fails("on_token", okapi.generate, { a }, { ids }, { on_token = print })
+end)
+
 t.test("deterministic sessions get the same to the bit in any batch", function()
   local short = table.move(ids, 1, 10, 1, {})
   local function in_batch(n_others)

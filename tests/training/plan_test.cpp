@@ -150,7 +150,7 @@ TEST(PlanTest, MeasuresTheMachineWhereNothingIsGiven) {
   run["batch"]["length"] = 33;
   const TrainingPlan plan = plan_training(engine(), TrainerConfig::from_json(run));
   EXPECT_GT(plan.gflops, 0);
-  EXPECT_GT(plan.available, uint64_t{1} << 20);
+  EXPECT_GT(plan.available_bytes, uint64_t{1} << 20);
   EXPECT_GT(plan.seconds_per_step, 0);
 }
 

@@ -98,8 +98,9 @@ inline void add_to_keys(const AttentionBackwardTile& tile, const float* weights,
                         float* out) {
   const int64_t d = tile.head_dim;
   int64_t column = 0;
-  for (; column + 2 * kLanes <= d; column += 2 * kLanes)
+  for (; column + 2 * kLanes <= d; column += 2 * kLanes) {
     key_columns<2>(tile, weights, rows, column, out);
+  }
   for (; column + kLanes <= d; column += kLanes) key_columns<1>(tile, weights, rows, column, out);
   if (column < d) key_rows_rest(weights, rows, tile.n_blocks, tile.n_keys, d, column, out);
 }

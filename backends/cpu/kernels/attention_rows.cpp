@@ -31,8 +31,9 @@ inline void add_all_values(const float* values, const float* p, int64_t n, int64
   for (; i + kVectors * kLanes <= d; i += kVectors * kLanes) {
     add_values<kVectors>(values + i, p, n, d, rescale, output + i);
   }
-  for (; i + 2 * kLanes <= d; i += 2 * kLanes)
+  for (; i + 2 * kLanes <= d; i += 2 * kLanes) {
     add_values<2>(values + i, p, n, d, rescale, output + i);
+  }
   for (; i + kLanes <= d; i += kLanes) add_values<1>(values + i, p, n, d, rescale, output + i);
   for (; i < d; ++i) {
     float total = output[i] * rescale;

@@ -45,8 +45,9 @@ const Kernels& select_kernels(const char* variant) {
     if ((any || std::strcmp(variant, candidate.kernels.name) == 0) && candidate.runs_here) {
       return candidate.kernels;
     }
-    if (candidate.runs_here)
+    if (candidate.runs_here) {
       known += std::string(known.empty() ? "" : ", ") + candidate.kernels.name;
+    }
   }
   throw BackendError(std::string("variant: ") + variant +
                      " is not among those this processor runs: " + known);

@@ -34,8 +34,9 @@ void dropout(const float* from, float* to, int64_t n, int64_t first_index,
              const DropoutMask& mask) {
   const auto first = static_cast<uint64_t>(first_index);
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
+  for (; i + kLanes <= n; i += kLanes) {
     store(to + i, kept(load(from + i), first + static_cast<uint64_t>(i), mask));
+  }
   if (i < n) {
     Floats last = {};
     for (int lane = 0; lane < n - i; ++lane) last[lane] = from[i + lane];

@@ -35,8 +35,9 @@ void add_rms_norm(float* residual, const float* delta, const float* weight, floa
   for (; i < n; ++i) total += residual[i] * residual[i];
   const float scale = 1.0F / __builtin_sqrtf(total / static_cast<float>(n) + epsilon);
 
-  for (i = 0; i + kLanes <= n; i += kLanes)
+  for (i = 0; i + kLanes <= n; i += kLanes) {
     store(out + i, load(residual + i) * scale * load(weight + i));
+  }
   for (; i < n; ++i) out[i] = residual[i] * scale * weight[i];
 }
 

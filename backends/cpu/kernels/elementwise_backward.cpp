@@ -113,8 +113,9 @@ void swiglu_backward(const float* gate, const float* up, const float* out_gradie
 
 void softmax_gradient(float* logits, int64_t n, float maximum, float scale) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes)
+  for (; i + kLanes <= n; i += kLanes) {
     store(logits + i, exp2((load(logits + i) - maximum) * kLog2E) * scale);
+  }
   for (; i < n; ++i) logits[i] = exp2(broadcast((logits[i] - maximum) * kLog2E))[0] * scale;
 }
 

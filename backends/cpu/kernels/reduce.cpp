@@ -30,8 +30,9 @@ void fold_log_sum_exp(const float* logits, int64_t n, float* maximum, double* su
   }
   for (; i < n; i += kLanes) {
     Floats last = broadcast(-1e30F);  // whose exponential is 0
-    for (int lane = 0; lane < kLanes && i + lane < n; ++lane)
+    for (int lane = 0; lane < kLanes && i + lane < n; ++lane) {
       last[lane] = (logits[i + lane] - top) * kLog2E;
+    }
     sums[0] += exp2(last);
   }
   // The first call finds -infinity and 0 here; the product is then 0, as exp2 gives 0 for it.

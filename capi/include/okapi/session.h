@@ -202,6 +202,28 @@ OKAPI_API okapi_status okapi_session_generate(okapi_session* session, const int3
                                               size_t capacity, size_t* n_ids, int32_t* stop_reason,
                                               okapi_error** error);
 
+/// Generates after several prompts at once, in passes over the weights that the sessions have in
+/// common: the result of each is, to rounding, what okapi_session_generate() would give it alone,
+/// with the same options and seed. Tokens are chosen on the device. A session whose output has
+/// ended waits for the others.
+///
+/// @param sessions           [n_sessions], as in okapi_session_advance_batch()
+/// @param prompts            [n_sessions] arrays of int32, the i-th of n_prompts[i] ids; one may be
+///                           empty if its session has tokens cached already
+/// @param n_prompts          int64 [n_sessions]
+/// @param options            borrowed for the call; NULL for defaults; on_token must be NULL
+/// @param[out] ids           [n_sessions] arrays of int32 [capacity], the tokens generated
+/// @param capacity           of each of them, at least max_tokens
+/// @param[out] n_ids         [n_sessions], how many
+/// @param[out] stop_reasons  [n_sessions], OKAPI_STOP_*; may be NULL
+/// @return as okapi_session_generate(); on failure every cache is as it was
+/// @note [session] of each
+/// @since 0.1
+OKAPI_API okapi_status okapi_session_generate_batch(
+    okapi_session* const* sessions, uint64_t n_sessions, const int32_t* const* prompts,
+    const int64_t* n_prompts, const okapi_generate_options* options, int32_t* const* ids,
+    size_t capacity, size_t* n_ids, int32_t* stop_reasons, okapi_error** error);
+
 /// Lets calls on this session be stopped by `cancel`; NULL takes it away. The session holds the
 /// token.
 ///
