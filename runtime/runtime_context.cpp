@@ -20,7 +20,7 @@ namespace {
 /// trees.
 std::filesystem::path path_beside_this_library() {
   Dl_info info = {};
-  static const char kHere = 0;
+  static constexpr char kHere = 0;
   if (dladdr(&kHere, &info) == 0 || info.dli_fname == nullptr) {
     throw Error(Code::internal, "cannot tell where the library lies; give module_path")
         .in("runtime");
@@ -73,7 +73,7 @@ std::shared_ptr<RuntimeContext> RuntimeContext::create(RuntimeOptions options) {
         .in("runtime")
         .field("n_threads");
   }
-  const std::shared_ptr<RuntimeContext> context(new RuntimeContext());
+  std::shared_ptr<RuntimeContext> context(new RuntimeContext());
   context->logger_ = options.logger ? std::move(options.logger) : Logger::to_stderr();
   context->plugin_paths_ = options.plugin_paths;
   context->module_path_ =
