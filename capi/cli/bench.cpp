@@ -276,7 +276,7 @@ void add_bench(CLI::App& app, int* exit_code) {
       ->needs(job)
       ->excludes("--model");
   command->add_option("--seed", arguments->seed, "of weights and tokens")
-      ->check(non_negative())
+      ->check(non_negative(Number::seed))
       ->capture_default_str();
   CLI::Option* training =
       command

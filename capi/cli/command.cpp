@@ -16,18 +16,22 @@ namespace okapi::cli {
 
 namespace {
 
-// What the text means, finite; nothing if it is no whole number, or no number at all.
-std::optional<double> number_in(const std::string& text, Number kind) {
-  if (kind == Number::real) {
-    double value = 0;
-    const bool is_number = CLI::detail::lexical_cast(text, value) && std::isfinite(value);
-    return is_number ? std::optional(value) : std::nullopt;
-  }
-  int64_t value = 0;
+template <class Integer>
+std::optional<double> integer_in(const std::string& text) {
+  Integer value = 0;
   const char* end = text.data() + text.size();
   const auto parsed = std::from_chars(text.data(), end, value);
   const bool is_number = parsed.ec == std::errc() && parsed.ptr == end;
   return is_number ? std::optional(static_cast<double>(value)) : std::nullopt;
+}
+
+// What the text means, finite; nothing if it is no number of that kind.
+std::optional<double> number_in(const std::string& text, Number kind) {
+  if (kind == Number::whole) return integer_in<int64_t>(text);
+  if (kind == Number::seed) return integer_in<uint64_t>(text);
+  double value = 0;
+  const bool is_number = CLI::detail::lexical_cast(text, value) && std::isfinite(value);
+  return is_number ? std::optional(value) : std::nullopt;
 }
 
 template <class IsWanted>
@@ -36,7 +40,7 @@ CLI::Validator number_check(const std::string& type_name, Number kind, const std
   const auto problem = [kind, range, is_wanted](const std::string& text) {
     const std::optional<double> value = number_in(text, kind);
     if (value && is_wanted(*value)) return std::string();
-    return std::string("wanted a ") + (kind == Number::whole ? "whole " : "") + "number " + range +
+    return std::string("wanted a ") + (kind == Number::real ? "" : "whole ") + "number " + range +
            ", found '" + text + "'";
   };
   return {problem, type_name};

@@ -33,7 +33,7 @@ class UsageError : public Failure {
 
 /// Checks of an option's number that say what was wanted, in words: CLI11's own ones print the
 /// limits of a double, 300 digits, and let nan through.
-enum class Number { whole, real };
+enum class Number { whole, seed, real };  ///< int64, uint64, double
 CLI::Validator positive(Number kind = Number::whole);
 CLI::Validator non_negative(Number kind = Number::whole);
 

@@ -137,7 +137,7 @@ void add_prepare(CLI::App& data, int* exit_code) {
       ->type_name("N")
       ->needs(dataset);
   command->add_option("--seed", arguments->seed, "of the dataset (default: 1)")
-      ->check(non_negative())
+      ->check(non_negative(Number::seed))
       ->type_name("N");
   command->add_option("--tokenizer", arguments->tokenizer_path, "model folder, or tokenizer file")
       ->required()

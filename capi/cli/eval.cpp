@@ -165,7 +165,7 @@ void add_eval(CLI::App& app, int* exit_code) {
       ->type_name("N")
       ->excludes(prompts);
   command->add_option("--seed", arguments->seed, "of the prompts (default: 1)")
-      ->check(non_negative())
+      ->check(non_negative(Number::seed))
       ->type_name("N")
       ->excludes(prompts);
   arguments->rope.add_to(*command);

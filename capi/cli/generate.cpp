@@ -149,7 +149,7 @@ void add_generate(CLI::App& app, int* exit_code) {
       ->type_name("P")
       ->capture_default_str();
   command->add_option("--seed", arguments->seed, "of the sampler")
-      ->check(non_negative())
+      ->check(non_negative(Number::seed))
       ->type_name("N")
       ->capture_default_str();
   command

@@ -43,6 +43,7 @@ class UsageTest(CommandTest):
         for command in [arguments, ["generate", MODEL], ["bench"],
                         ["data", "prepare", "--dataset", "lines", "--tokenizer", MODEL, "--out", "x"]]:
             self.fails(2, "--seed: wanted a whole number of at least 0, found '-1'", *command, "--seed", "-1")
+        self.succeeds("generate", MODEL, "-p", "x", "--max-tokens", 1, "--seed", 2**64 - 1)
         self.assertIn(" 0.5 ", self.succeeds("rope", "explain", "plain", "--head-dim", 4, "--trained-length", 9,
                                              "--base", "4.0"))  # 4^(-2/4)
         self.fails(2, "--samples: given twice", *arguments, "--samples", 1, "--samples", 1)
