@@ -185,36 +185,46 @@ static int session_describe(lua_State* L) {
   return 1;
 }
 
-// okapi.advance({session...}, {ids...}) -> table of logits: several sessions in one pass
-static int advance(lua_State* L) {
+SessionBatch session_batch(lua_State* L, const std::string& caller, bool takes_text) {
   if (lua_type(L, 1) != LUA_TTABLE || lua_type(L, 2) != LUA_TTABLE) {
-    throw invalid("advance: wanted a table of sessions and a table of their tokens");
+    throw invalid(caller + ": wanted a table of sessions and a table of their tokens");
   }
-  const auto n = static_cast<int64_t>(lua_rawlen(L, 1));
-  if (n < 1 || n != static_cast<int64_t>(lua_rawlen(L, 2))) {
-    throw invalid("advance: wanted as many lists of tokens as sessions, at least one");
+  const auto n = static_cast<lua_Integer>(lua_rawlen(L, 1));
+  if (n < 1 || n != static_cast<lua_Integer>(lua_rawlen(L, 2))) {
+    throw invalid(caller + ": wanted as many lists of tokens as sessions, at least one");
   }
   need_stack(L, 4);
-  std::vector<okapi_session*> sessions;
-  std::vector<std::vector<int32_t>> tokens;
-  std::vector<const int32_t*> token_pointers;
-  std::vector<int64_t> n_tokens;
+  SessionBatch batch;
+  for (lua_Integer i = 1; i <= n; ++i) {
+    lua_rawgeti(L, 1, i);
+    batch.sessions.push_back(object_at<okapi_session>(L, -1));
+    const int session = lua_gettop(L);
+    lua_rawgeti(L, 2, i);
+    const bool is_text = takes_text && lua_type(L, -1) == LUA_TSTRING;
+    batch.tokens.push_back(is_text ? prompt_at(L, session + 1, session)
+                                   : ids_at(L, -1, "tokens[" + std::to_string(i) + "]"));
+    lua_pop(L, 2);
+  }
+  for (const std::vector<int32_t>& ids : batch.tokens) {
+    batch.token_pointers.push_back(ids.data());
+    batch.n_tokens.push_back(static_cast<int64_t>(ids.size()));
+  }
+  return batch;
+}
+
+// okapi.advance({session...}, {ids...}) -> table of logits: several sessions in one pass
+static int advance(lua_State* L) {
+  const SessionBatch batch = session_batch(L, "advance", /*takes_text=*/false);
+  const auto n = static_cast<int64_t>(batch.sessions.size());
   std::vector<int64_t> vocab_sizes;
   for (int64_t i = 1; i <= n; ++i) {
     lua_rawgeti(L, 1, i);
-    sessions.push_back(object_at<okapi_session>(L, -1));
     vocab_sizes.push_back(vocab_size_of(model_of_session(L, lua_gettop(L))));
-    lua_rawgeti(L, 2, i);
-    tokens.push_back(ids_at(L, -1, "tokens[" + std::to_string(i) + "]"));
-    lua_pop(L, 2);
+    lua_pop(L, 1);
   }
-  for (const auto& ids : tokens) {
-    token_pointers.push_back(ids.data());
-    n_tokens.push_back(static_cast<int64_t>(ids.size()));
-  }
-  std::vector<const float*> logits(sessions.size());
-  api::call(okapi_session_advance_batch, sessions.data(), static_cast<uint64_t>(sessions.size()),
-            token_pointers.data(), n_tokens.data(), logits.data());
+  std::vector<const float*> logits(batch.sessions.size());
+  api::call(okapi_session_advance_batch, batch.sessions.data(), static_cast<uint64_t>(n),
+            batch.token_pointers.data(), batch.n_tokens.data(), logits.data());
   protect(L, 0, 1, [n](lua_State* inner) {
     lua_createtable(inner, static_cast<int>(n), 0);
     return 1;

@@ -113,47 +113,24 @@ int session_generate(lua_State* L) {
 
 // okapi.generate({session...}, {ids or text...} [, {max_tokens=, ...}]) -> {{ids=, stop=}...}
 int generate_batch(lua_State* L) {
-  if (lua_type(L, 1) != LUA_TTABLE || lua_type(L, 2) != LUA_TTABLE) {
-    throw api::invalid("generate: wanted a table of sessions and a table of their prompts");
-  }
-  const auto n = static_cast<size_t>(lua_rawlen(L, 1));
-  if (n < 1 || n != static_cast<size_t>(lua_rawlen(L, 2))) {
-    throw api::invalid("generate: wanted as many prompts as sessions, at least one");
-  }
   const Options given(L, 3, "generate",
                       {"max_tokens", "min_tokens", "temperature", "top_k", "top_p", "seed", "stop",
                        "stop_ids", "ignore_eos", "cancel"});
   ChoiceOptions options(L, given);
-  need_stack(L, 4);
-  std::vector<okapi_session*> sessions;
-  std::vector<std::vector<int32_t>> prompts;
-  for (size_t i = 1; i <= n; ++i) {
-    lua_rawgeti(L, 1, static_cast<lua_Integer>(i));
-    sessions.push_back(object_at<okapi_session>(L, -1));
-    const int session = lua_gettop(L);
-    lua_rawgeti(L, 2, static_cast<lua_Integer>(i));
-    prompts.push_back(prompt_at(L, session + 1, session));
-    lua_pop(L, 2);
-  }
-
+  const SessionBatch batch = session_batch(L, "generate", /*takes_text=*/true);
+  const size_t n = batch.sessions.size();
   const auto capacity = static_cast<size_t>(options.c.max_tokens);
   std::vector<std::vector<int32_t>> ids(n, std::vector<int32_t>(capacity));
-  std::vector<const int32_t*> prompt_pointers;
-  std::vector<int64_t> n_prompts;
   std::vector<int32_t*> id_pointers;
-  for (size_t i = 0; i < n; ++i) {
-    prompt_pointers.push_back(prompts[i].data());
-    n_prompts.push_back(static_cast<int64_t>(prompts[i].size()));
-    id_pointers.push_back(ids[i].data());
-  }
+  for (std::vector<int32_t>& of_one : ids) id_pointers.push_back(of_one.data());
   std::vector<size_t> n_ids(n);
   std::vector<int32_t> stop_reasons(n);
   LongCall long_call(L, 0, cancel_option(L, given.slot("cancel")));
   options.c.cancel = long_call.cancel();
   long_call.run([&] {
-    api::call(okapi_session_generate_batch, sessions.data(), static_cast<uint64_t>(n),
-              prompt_pointers.data(), n_prompts.data(), &options.c, id_pointers.data(), capacity,
-              n_ids.data(), stop_reasons.data());
+    api::call(okapi_session_generate_batch, batch.sessions.data(), static_cast<uint64_t>(n),
+              batch.token_pointers.data(), batch.n_tokens.data(), &options.c, id_pointers.data(),
+              capacity, n_ids.data(), stop_reasons.data());
   });
 
   protect(L, 0, 1, [n](lua_State* inner) {

@@ -86,11 +86,59 @@ okapi::GenerateOptions engine_options(const okapi_generate_options& given) {
 }
 
 std::span<const int32_t> token_span(const int32_t* tokens, int64_t n_tokens, int64_t least,
-                                    const std::string& suffix = "") {
-  check_range(n_tokens, least, kMaxTokens, ("n_tokens" + suffix).c_str());
-  require_array(tokens, static_cast<uint64_t>(n_tokens), ("tokens" + suffix).c_str());
+                                    const std::string& name = "tokens") {
+  check_range(n_tokens, least, kMaxTokens, ("n_" + name).c_str());
+  require_array(tokens, static_cast<uint64_t>(n_tokens), name.c_str());
   return {tokens, static_cast<size_t>(n_tokens)};
 }
+
+std::string element(const std::string& array, uint64_t i) {
+  std::string name = array;
+  name.append("[").append(std::to_string(i)).append("]");
+  return name;
+}
+
+/// Several sessions, each with its tokens, as a call is given them.
+class Batch {
+ public:
+  /// `name` is that of the array of tokens, of which each session has at least `least`.
+  Batch(okapi_session* const* given, uint64_t n_sessions, const int32_t* const* given_tokens,
+        const int64_t* n_tokens, int64_t least, const std::string& name)
+      : given_(given, check_arrays(given, n_sessions, given_tokens, n_tokens, name)) {
+    for (uint64_t i = 0; i < n_sessions; ++i) {
+      require(given[i], element("sessions", i).c_str())->poison.check();
+      sessions.push_back(given[i]->session.get());
+      tokens.push_back(token_span(given_tokens[i], n_tokens[i], least, element(name, i)));
+    }
+  }
+
+  /// Calls body(), which changes the sessions.
+  template <typename Body>
+  void change(const Body& body) const {
+    try {
+      body();
+    } catch (...) {
+      for (okapi_session* const session : given_) session->poison.remember_caught();
+      throw;
+    }
+  }
+
+  std::vector<okapi::Session*> sessions;
+  std::vector<std::span<const int32_t>> tokens;
+
+ private:
+  static size_t check_arrays(okapi_session* const* sessions, uint64_t n_sessions,
+                             const int32_t* const* tokens, const int64_t* n_tokens,
+                             const std::string& name) {
+    if (n_sessions == 0) refuse("n_sessions", "must be at least 1");
+    require_array(sessions, n_sessions, "sessions");
+    require_array(tokens, n_sessions, name.c_str());
+    require_array(n_tokens, n_sessions, ("n_" + name).c_str());
+    return static_cast<size_t>(n_sessions);
+  }
+
+  std::span<okapi_session* const> given_;
+};
 
 /// The engine's session, unless an earlier failure has spoilt it.
 okapi::Session& healthy(const okapi_session* session) {
@@ -177,30 +225,12 @@ okapi_status okapi_session_advance_batch(okapi_session* const* sessions, uint64_
                                          const int32_t* const* tokens, const int64_t* n_tokens,
                                          const float** logits, okapi_error** error) {
   return guard(__func__, error, [&] {
-    if (n_sessions == 0) refuse("n_sessions", "must be at least 1");
-    require_array(sessions, n_sessions, "sessions");
-    require_array(tokens, n_sessions, "tokens");
-    require_array(n_tokens, n_sessions, "n_tokens");
-
-    std::vector<okapi::Session*> batch;
-    std::vector<std::span<const int32_t>> batch_tokens;
-    for (uint64_t i = 0; i < n_sessions; ++i) {
-      std::string suffix = "[";
-      suffix.append(std::to_string(i)).append("]");
-      require(sessions[i], ("sessions" + suffix).c_str())->poison.check();
-      batch.push_back(sessions[i]->session.get());
-      batch_tokens.push_back(token_span(tokens[i], n_tokens[i], 1, suffix));
-      if (logits != nullptr) logits[i] = nullptr;
-    }
-
-    try {
-      okapi::Session::advance_batch(batch, batch_tokens, logits != nullptr);
-    } catch (...) {
-      for (uint64_t i = 0; i < n_sessions; ++i) sessions[i]->poison.remember_caught();
-      throw;
-    }
+    for (uint64_t i = 0; logits != nullptr && i < n_sessions; ++i) logits[i] = nullptr;
+    const Batch batch(sessions, n_sessions, tokens, n_tokens, 1, "tokens");
+    batch.change(
+        [&] { okapi::Session::advance_batch(batch.sessions, batch.tokens, logits != nullptr); });
     if (logits == nullptr) return;
-    for (uint64_t i = 0; i < n_sessions; ++i) logits[i] = batch[i]->logits().data();
+    for (uint64_t i = 0; i < n_sessions; ++i) logits[i] = batch.sessions[i]->logits().data();
   });
 }
 
@@ -226,8 +256,7 @@ okapi_status okapi_session_generate(okapi_session* session, const int32_t* promp
     if (stop_reason != nullptr) *stop_reason = OKAPI_STOP_NONE;
     *require(n_ids, "n_ids") = 0;
     require(session, "session");
-    check_range(n_prompt, 0, kMaxTokens, "n_prompt");
-    require_array(prompt, static_cast<uint64_t>(n_prompt), "prompt");
+    const auto fed = token_span(prompt, n_prompt, 0, "prompt");
     const auto given = read_struct(options, "options", "OKAPI_GENERATE_OPTIONS_INIT");
     const okapi::GenerateOptions chosen = engine_options(given);
     require_array(ids, capacity, "ids");
@@ -235,9 +264,7 @@ okapi_status okapi_session_generate(okapi_session* session, const int32_t* promp
 
     okapi::Generation generation;
     const IdsOut out(generation, ids, n_ids, stop_reason);
-    session->poison.change([&] {
-      session->session->generate({prompt, static_cast<size_t>(n_prompt)}, chosen, &generation);
-    });
+    session->poison.change([&] { session->session->generate(fed, chosen, &generation); });
   });
 }
 
@@ -247,35 +274,21 @@ okapi_status okapi_session_generate_batch(okapi_session* const* sessions, uint64
                                           int32_t* const* ids, size_t capacity, size_t* n_ids,
                                           int32_t* stop_reasons, okapi_error** error) {
   return guard(__func__, error, [&] {
-    if (n_sessions == 0) refuse("n_sessions", "must be at least 1");
-    require_array(sessions, n_sessions, "sessions");
-    require_array(prompts, n_sessions, "prompts");
-    require_array(n_prompts, n_sessions, "n_prompts");
     require_array(ids, n_sessions, "ids");
     require_array(n_ids, n_sessions, "n_ids");
     for (uint64_t i = 0; i < n_sessions; ++i) {
       n_ids[i] = 0;
       if (stop_reasons != nullptr) stop_reasons[i] = OKAPI_STOP_NONE;
     }
+    const Batch batch(sessions, n_sessions, prompts, n_prompts, 0, "prompts");
     const auto given = read_struct(options, "options", "OKAPI_GENERATE_OPTIONS_INIT");
     if (given.on_token != nullptr) {
       refuse("options.on_token", "cannot tell sessions apart: wanted NULL");
     }
     const okapi::GenerateOptions chosen = engine_options(given);
     check_room_for_ids(capacity, chosen);
-
-    std::vector<okapi::Session*> batch;
-    std::vector<std::span<const int32_t>> batch_prompts;
     for (uint64_t i = 0; i < n_sessions; ++i) {
-      std::string suffix = "[";
-      suffix.append(std::to_string(i)).append("]");
-      require(sessions[i], ("sessions" + suffix).c_str())->poison.check();
-      batch.push_back(sessions[i]->session.get());
-      check_range(n_prompts[i], 0, kMaxTokens, ("n_prompts" + suffix).c_str());
-      const auto n = static_cast<uint64_t>(n_prompts[i]);
-      require_array(prompts[i], n, ("prompts" + suffix).c_str());
-      batch_prompts.emplace_back(prompts[i], static_cast<size_t>(n));
-      require_array(ids[i], capacity, ("ids" + suffix).c_str());
+      require_array(ids[i], capacity, element("ids", i).c_str());
     }
 
     std::vector<okapi::Generation> generations(n_sessions);
@@ -284,12 +297,8 @@ okapi_status okapi_session_generate_batch(okapi_session* const* sessions, uint64
       out.push_back(std::make_unique<const IdsOut>(
           generations[i], ids[i], &n_ids[i], stop_reasons != nullptr ? &stop_reasons[i] : nullptr));
     }
-    try {
-      okapi::Session::generate_batch(batch, batch_prompts, chosen, generations);
-    } catch (...) {
-      for (uint64_t i = 0; i < n_sessions; ++i) sessions[i]->poison.remember_caught();
-      throw;
-    }
+    batch.change(
+        [&] { okapi::Session::generate_batch(batch.sessions, batch.tokens, chosen, generations); });
   });
 }
 
