@@ -1,8 +1,7 @@
 // Versioned structs of the caller. They may be older or newer than this library.
 //
-//   const auto options = read_struct<okapi_model_options>(given, "options",
-//   "OKAPI_MODEL_OPTIONS_INIT"); check_boolean(options.without_tokenizer,
-//   "options.without_tokenizer");
+//   const auto o = read_struct<okapi_model_options>(given, "options", "OKAPI_MODEL_OPTIONS_INIT");
+//   check_boolean(o.without_tokenizer, "options.without_tokenizer");
 #pragma once
 
 #include <algorithm>
