@@ -90,6 +90,8 @@ struct Arguments {
   int32_t n;
   int32_t k;
   int32_t m;
+  int32_t n_units;          ///< of every block
+  int32_t n_larger_blocks;  ///< the first so many have one more
   float epsilon;
 };
 
@@ -109,9 +111,8 @@ size_t block_rows_bytes(int64_t m, int64_t k) {
   return token_bytes(m, k) + (kColumns > 8 ? static_cast<size_t>(kColumns - m) * kHalfBytes : 0);
 }
 
-/// The first unit of a block.
-__device__ inline int unit_of(int n_units, unsigned block) {
-  return static_cast<int>(int64_t{n_units} * block / gridDim.x);
+__device__ inline int first_unit(const Arguments& a, int block) {
+  return block * a.n_units + min(block, a.n_larger_blocks);
 }
 
 /// The rows beside the ring: what a warp reads in a step lies together, row by row.
@@ -266,9 +267,9 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
   const int n_sharable = is_gated ? a.n / 2 : a.n;
   const int lower_rows = is_gated ? n_sharable : kUnitRows;  // from upper to lower rows
   const int rows_at_once = is_gated ? kUnitRows : 2 * kUnitRows;
-  const int n_units = (n_sharable + kUnitRows - 1) / kUnitRows;
-  const int first_row = unit_of(n_units, blockIdx.x) * kUnitRows;
-  const int end_row = min(unit_of(n_units, blockIdx.x + 1) * kUnitRows, n_sharable);
+  const int block = static_cast<int>(blockIdx.x);
+  const int first_row = first_unit(a, block) * kUnitRows;
+  const int end_row = min(first_unit(a, block + 1) * kUnitRows, n_sharable);
   const int n_steps = steps_of(a.k);
 
   // A warp asks for whole lines, four rows at a time, whoever of its threads will need them.
@@ -541,7 +542,7 @@ auto kernel_of(RowsIn in, RowsFrom from) {
 /// By the number of columns that the kernel is made for, which is at least m. Blocks share the
 /// weight's rows out evenly.
 template <int kColumns, typename Out>
-void launch_columns(Queue& queue, const Arguments& a, RowsFrom from, const DeviceSize& device) {
+void launch_columns(Queue& queue, Arguments a, RowsFrom from, const DeviceSize& device) {
   constexpr size_t kReserved = 1024;  // of each block, by the driver
   const bool is_gated = a.gated != nullptr;
   const int64_t n_units = ((is_gated ? a.n / 2 : a.n) + kUnitRows - 1) / kUnitRows;
@@ -565,6 +566,8 @@ void launch_columns(Queue& queue, const Arguments& a, RowsFrom from, const Devic
   } else if (2 * (bytes + kReserved) <= device.shared_bytes + kReserved) {
     n_blocks = std::min<int64_t>(2 * int64_t{device.n_processors}, n_units);
   }
+  a.n_units = static_cast<int32_t>(n_units / n_blocks);
+  a.n_larger_blocks = static_cast<int32_t>(n_units % n_blocks);
   queue.launch_reading_ahead(kernel_of<kColumns, Out>(in, from), static_cast<unsigned>(n_blocks),
                              kThreads, bytes - sizeof(Sums<kColumns>), a);
 }
