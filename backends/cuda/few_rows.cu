@@ -375,6 +375,7 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
   const unsigned char* const first_x =
       kIn == RowsIn::block ? rows.at + (warp * a.m + x_row) * kHalfBytes + t * kPieceBytes
                            : ring + (kRows + x_row) * kHalfBytes + t * kPieceBytes;
+  const int own_sums[2] = {sums_of(2 * t, g), sums_of(2 * t + 1, g)};
   int stage = 0;
   int stage_before = (kStages - 1) * Ring::kStageBytes;
   int parity = 0;
@@ -441,13 +442,14 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
 
     auto& own = sums[parity];
     parity ^= 1;  // the other half may still be read
+    float* const to = own[warp];
+    if (2 * t < kColumns) {
 #pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      const int column = tile * 8 + 2 * t;
-      if (column >= kColumns) continue;
-      const float(&d)[4] = accumulated[tile];
-      *reinterpret_cast<float2*>(&own[warp][sums_of(column, g)]) = {d[0], d[2]};
-      *reinterpret_cast<float2*>(&own[warp][sums_of(column + 1, g)]) = {d[1], d[3]};
+      for (int tile = 0; tile < kTiles; ++tile) {
+        const float(&d)[4] = accumulated[tile];
+        *reinterpret_cast<float2*>(to + own_sums[0] + tile * 8 * kRows) = {d[0], d[2]};
+        *reinterpret_cast<float2*>(to + own_sums[1] + tile * 8 * kRows) = {d[1], d[3]};
+      }
     }
     __syncthreads();
     if (!is_there[0]) continue;
