@@ -39,10 +39,11 @@ constexpr int kPieces = 4;
 constexpr int kPieceBytes = 16;
 constexpr int kLinePieces = kStep / 8;  // 128 bytes
 constexpr int kRowsAtOnce = kWarp / kLinePieces;
-/// In shared memory the first halves of lines lie one after the other, the second halves likewise,
-/// and an odd number of halves further on. Two rows that are read at once, and both halves of a
-/// line that are written at once, then lie in different banks.
-constexpr int kHalfBytes = kStep;
+constexpr int kLineBytes = kLinePieces * kPieceBytes;
+/// Of the rows that a block has from the start the first halves of lines lie one after the other,
+/// the second halves likewise, and an odd number of halves further on. Two rows that are read at
+/// once, and both halves of a line that are written at once, then lie in different banks.
+constexpr int kHalfBytes = kLineBytes / 2;
 constexpr size_t kMostTokenBytes = size_t{36} << 10;  // of fused rows
 
 /// Where a block has the rows that it multiplies the weight with.
@@ -62,11 +63,10 @@ constexpr int stages_of(int columns, RowsIn in) {
 template <int kColumns, RowsIn kIn>
 struct Ring {
   static constexpr int kStages = stages_of(kColumns, kIn);
-  static constexpr int kStageBytes =  // of one warp, and of one of two halves
-      (kRows + (kIn == RowsIn::block ? 0 : kColumns)) * kHalfBytes;
+  static constexpr int kStageBytes =  // of one warp
+      (kRows + (kIn == RowsIn::block ? 0 : kColumns)) * kLineBytes;
   static constexpr int kWarpBytes = kStages * kStageBytes;
-  static constexpr int kToSecondHalf = kWarpsPerBlock * kWarpBytes + kHalfBytes;
-  static constexpr size_t kBytes = size_t{2} * kWarpsPerBlock * kWarpBytes + kHalfBytes;
+  static constexpr size_t kBytes = size_t{kWarpsPerBlock} * kWarpBytes;
 };
 
 /// Of each warp: a column of the matrix instruction has 16 floats, rows r and r + 8 side by side.
@@ -242,6 +242,13 @@ __device__ inline uint4 piece_at(const unsigned char* shared) {
   return *reinterpret_cast<const uint4*>(shared);
 }
 
+/// Where a piece of a row's line lies in the ring. Every second line lies with its halves
+/// exchanged, so that two rows that are read at once lie in different banks; a line stays whole,
+/// for the copies come slower otherwise.
+__device__ inline int line_at(int row, int piece) {
+  return row * kLineBytes + (piece ^ row % 2 * (kLinePieces / 2)) * kPieceBytes;
+}
+
 /// Where rows r and r + 8 of a column stand among a warp's sums: the four columns and eight rows
 /// that a warp writes at once are in different banks, and so are two columns in sequence.
 __device__ inline int sums_of(int column, int row) {
@@ -276,9 +283,8 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
   unsigned char* const ring = memory + warp * Ring::kWarpBytes;
   const int copied_row = lane / kLinePieces;
   const uint32_t copied =
-      worked_out(shared_address(ring + copied_row * kHalfBytes +
-                                lane % kLinePieces / 4 * Ring::kToSecondHalf + t * kPieceBytes));
-  const unsigned char* const read = ring + g * kHalfBytes + t * kPieceBytes;
+      worked_out(shared_address(ring + line_at(copied_row, lane % kLinePieces)));
+  const unsigned char* const read[2] = {ring + line_at(g, t), ring + line_at(g, t + 4)};
 
   // What is to be copied next: a step of K for two units of rows.
   const int first_column = copied_column(0);
@@ -297,14 +303,14 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
     if (load_row + rows_at_once <= end_row && load_column < a.k) {
 #pragma unroll
       for (int i = 0; i < kPieces; ++i) {
-        copy_async(to + i * kRowsAtOnce * kHalfBytes, from[i] + column, true);
+        copy_async(to + i * kRowsAtOnce * kLineBytes, from[i] + column, true);
       }
     } else {
 #pragma unroll
       for (int i = 0; i < kPieces; ++i) {
         const int row = load_row + copied_row + (is_gated ? i % 2 : i) * kRowsAtOnce;
         const bool is_there = row < end_row && load_column < a.k;
-        copy_async(to + i * kRowsAtOnce * kHalfBytes, is_there ? from[i] + column : a.w, is_there);
+        copy_async(to + i * kRowsAtOnce * kLineBytes, is_there ? from[i] + column : a.w, is_there);
       }
     }
   };
@@ -314,12 +320,12 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
   const int64_t x_apart = worked_out(kRowsAtOnce * a.x_stride);
   const int n_copied = worked_out(a.m - copied_row);
   const auto load_rows = [&](int stage) {
-    const uint32_t to = copied + stage + kRows * kHalfBytes;
+    const uint32_t to = copied + stage + kRows * kLineBytes;
     const bool is_there = x_column < a.k;
     const Bf16* x = x_from + static_cast<uint32_t>(is_there ? x_column : 0);
 #pragma unroll
     for (int first = 0; first < kColumns; first += kRowsAtOnce) {
-      if (first < n_copied) copy_async(to + first * kHalfBytes, x, is_there);
+      if (first < n_copied) copy_async(to + first * kLineBytes, x, is_there);
       x += x_apart;
     }
     x_column += kBlockStep;
@@ -372,9 +378,10 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
   const int own_row = static_cast<int>(threadIdx.x) % kUnitRows;
   const int own_token = static_cast<int>(threadIdx.x) / kUnitRows;
   const int x_row = kTiles == 1 ? min(g, a.m - 1) : g;
-  const unsigned char* const first_x =
+  const unsigned char* const first_x[2] = {
       kIn == RowsIn::block ? rows.at + (warp * a.m + x_row) * kHalfBytes + t * kPieceBytes
-                           : ring + (kRows + x_row) * kHalfBytes + t * kPieceBytes;
+                           : ring + line_at(kRows + x_row, t),
+      kIn == RowsIn::block ? nullptr : ring + line_at(kRows + x_row, t + 4)};
   const int own_sums[2] = {sums_of(2 * t, g), sums_of(2 * t + 1, g)};
   int stage = 0;
   int stage_before = (kStages - 1) * Ring::kStageBytes;
@@ -393,24 +400,23 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
       }
     }
     float accumulated[kTiles][4] = {};
-    const unsigned char* x = first_x;
+    const unsigned char* x = first_x[0];
     for (int step = 0; step < n_steps; ++step) {
       wait_for_copies<kStages - 2>();
       __syncwarp();  // each has waited for its own copies only, and has read the step before
-      const unsigned char* const at = read + stage;
       uint4 upper[2];
       uint4 lower[2];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        upper[half] = piece_at(at + half * Ring::kToSecondHalf);
-        lower[half] = piece_at(at + half * Ring::kToSecondHalf + kUnitRows * kHalfBytes);
+        upper[half] = piece_at(read[half] + stage);
+        lower[half] = piece_at(read[half] + stage + kUnitRows * kLineBytes);
       }
       const auto read_rows = [&](uint4(&to)[kTiles], int half) {
-        const unsigned char* const from = kIn == RowsIn::block
-                                              ? x + half * rows.to_second_half
-                                              : first_x + stage + half * Ring::kToSecondHalf;
+        const unsigned char* const from =
+            kIn == RowsIn::block ? x + half * rows.to_second_half : first_x[half] + stage;
+        constexpr int kRowBytes = kIn == RowsIn::block ? kHalfBytes : kLineBytes;
 #pragma unroll
-        for (int tile = 0; tile < kTiles; ++tile) to[tile] = piece_at(from + tile * 8 * kHalfBytes);
+        for (int tile = 0; tile < kTiles; ++tile) to[tile] = piece_at(from + tile * 8 * kRowBytes);
       };
       uint4 v[2][kTiles];
       read_rows(v[0], 0);
