@@ -13,7 +13,9 @@
 //
 // Weights do not depend on what comes before: a block fills its ring before it waits for the kernel
 // that makes its rows. There are as many blocks as fit at once, two on a multiprocessor and no
-// fewer: with room for more, those that are free early would get more than their share.
+// fewer: with room for more, those that are free early would get more than their share. Rows lie
+// beside the ring; where they do not fit, or are long and needed only once, they come through it
+// with the weights that they meet.
 #include "backends/cuda/few_rows.h"
 
 #include <algorithm>
@@ -32,18 +34,45 @@ constexpr int kUnitRows = 8;  // blocks share the rows out in units of so many
 constexpr int kWarpsPerBlock = 8;
 constexpr int kThreads = kWarpsPerBlock * kWarp;
 constexpr int kStep = 64;  // of K per warp and step: two pieces of eight per thread and row
+constexpr int kBlockStep = kStep * kWarpsPerBlock;
 constexpr int kPieces = 4;
-constexpr int kStagePieces = kPieces * kThreads;
+constexpr int kPieceBytes = 16;
 constexpr int kLinePieces = kStep / 8;  // 128 bytes
 constexpr int kRowsAtOnce = kWarp / kLinePieces;
-template <int kColumns>
-constexpr int kStages = kColumns <= 4 ? 5 : 4;
-template <int kColumns>
-constexpr size_t kRingBytes = size_t{kStages<kColumns>} * kStagePieces * sizeof(uint4);
-constexpr size_t kMostTokenBytes = size_t{36} << 10;  // of fused rows: two blocks fit side by side
+constexpr int kLineBytes = kLinePieces * kPieceBytes;
+/// Of the rows that a block has from the start the first halves of lines lie one after the other,
+/// the second halves likewise, and an odd number of halves further on. Two rows that are read at
+/// once, and both halves of a line that are written at once, then lie in different banks.
+constexpr int kHalfBytes = kLineBytes / 2;
+constexpr size_t kMostTokenBytes = size_t{36} << 10;  // of fused rows
 
+/// Where a block has the rows that it multiplies the weight with.
+enum class RowsIn : int32_t {
+  block,      ///< all of them beside the ring, from the start
+  ring,       ///< each step's beside its weights
+  short_ring  ///< likewise, where a device has little shared memory
+};
+
+constexpr int stages_of(int columns, RowsIn in) {
+  if (in == RowsIn::short_ring) return 2;
+  if (in == RowsIn::ring && columns == 16) return 6;
+  return in == RowsIn::block && columns <= 4 ? 5 : 4;
+}
+
+/// What warps copy the weights into, and the rows where these do not lie beside it.
+template <int kColumns, RowsIn kIn>
+struct Ring {
+  static constexpr int kStages = stages_of(kColumns, kIn);
+  static constexpr int kStageBytes =  // of one warp
+      (kRows + (kIn == RowsIn::block ? 0 : kColumns)) * kLineBytes;
+  static constexpr int kWarpBytes = kStages * kStageBytes;
+  static constexpr size_t kBytes = size_t{kWarpsPerBlock} * kWarpBytes;
+};
+
+/// Of each warp: a column of the matrix instruction has 16 floats, rows r and r + 8 side by side.
+/// See sums_of.
 template <int kColumns>
-using Sums = float[2][kWarpsPerBlock][kRows][kColumns + 1];
+using Sums = float[2][kWarpsPerBlock][kColumns * kRows];
 
 struct Arguments {
   const Bf16* w;
@@ -61,15 +90,60 @@ struct Arguments {
   int32_t n;
   int32_t k;
   int32_t m;
+  int32_t n_units;          ///< of every block
+  int32_t n_larger_blocks;  ///< the first so many have one more
   float epsilon;
 };
 
-/// Rows in shared memory are 64 bytes longer than they need be: two of them, as eight lanes read
-/// them at once, then lie in different banks where K is a multiple of 64.
-__host__ __device__ inline int shared_row(int k) { return k + 32; }
+__host__ __device__ inline int steps_of(int k) { return (k + kBlockStep - 1) / kBlockStep; }
+/// Of m rows of a block, which have zeros up to the end of the last step.
+__host__ __device__ inline int half_bytes(int m, int k) {
+  return steps_of(k) * kWarpsPerBlock * m * kHalfBytes;
+}
 size_t token_bytes(int64_t m, int64_t k) {
-  return static_cast<size_t>(m) * static_cast<size_t>(shared_row(static_cast<int>(k))) *
-         sizeof(Bf16);
+  return size_t{2} * static_cast<size_t>(half_bytes(static_cast<int>(m), static_cast<int>(k))) +
+         kHalfBytes;
+}
+/// Where columns of the matrix instruction that no row belongs to are read like the others, to
+/// leave their sums alone, there is room for them behind the last row.
+template <int kColumns>
+size_t block_rows_bytes(int64_t m, int64_t k) {
+  return token_bytes(m, k) + (kColumns > 8 ? static_cast<size_t>(kColumns - m) * kHalfBytes : 0);
+}
+
+__device__ inline int first_unit(const Arguments& a, int block) {
+  return block * a.n_units + min(block, a.n_larger_blocks);
+}
+
+/// The rows beside the ring: what a warp reads in a step lies together, row by row.
+struct BlockRows {
+  unsigned char* at;
+  int m;
+  int to_second_half;
+
+  /// Eight columns.
+  __device__ uint4* piece(int token, int column) const {
+    return reinterpret_cast<uint4*>(at + (column / kStep * m + token) * kHalfBytes +
+                                    column % kStep / (kStep / 2) * to_second_half +
+                                    column % (kStep / 2) / 8 * kPieceBytes);
+  }
+};
+
+/// The first column of the piece of a line that this thread copies, in a step of its warp.
+__device__ inline int copied_column(int step) {
+  return step * kBlockStep + static_cast<int>(threadIdx.x) / kWarp * kStep +
+         static_cast<int>(threadIdx.x) % kLinePieces * 8;
+}
+
+/// Keeps the compiler from working a value out anew in every step.
+template <typename T>
+__device__ inline T worked_out(T x) {
+  if constexpr (sizeof(T) == sizeof(uint64_t)) {
+    asm volatile("" : "+l"(x));
+  } else {
+    asm volatile("" : "+r"(x));
+  }
+  return x;
 }
 
 /// Elements of a row that a thread holds while it is normed, in eights.
@@ -77,8 +151,8 @@ constexpr int kHeld = static_cast<int>(kMostNormedColumns) / (kThreads * 8);
 
 /// One row that is normed on the way, as rms_norm.cu does it, to the bit. The first block also
 /// leaves it in memory.
-__device__ inline void make_normed_row(const Arguments& a, const Eight* gains, int token, Bf16* to,
-                                       float* reduction) {
+__device__ inline void make_normed_row(const Arguments& a, const Eight* gains, int token,
+                                       const BlockRows& to, float* reduction) {
   const Bf16* const x = a.x + token * a.x_stride;
   Bf16* const kept = a.rows + token * a.rows_stride;
   Eight held[kHeld];
@@ -92,127 +166,192 @@ __device__ inline void make_normed_row(const Arguments& a, const Eight* gains, i
     for (int e = 0; e < 8; ++e) squares += held[j].at[e] * held[j].at[e];
   }
   const float scale = rsqrtf(block_sum(squares, reduction) / static_cast<float>(a.k) + a.epsilon);
+  const int end = steps_of(a.k) * kBlockStep;
 #pragma unroll
   for (int j = 0; j < kHeld; ++j) {
     const int i = (static_cast<int>(threadIdx.x) + j * kThreads) * 8;
-    if (i >= a.k) continue;
+    if (i >= end) continue;
+    uint4 piece = {};
+    if (i < a.k) {
 #pragma unroll
-    for (int e = 0; e < 8; ++e) held[j].at[e] *= scale * gains[j].at[e];
-    store_eight(to + i, held[j]);
-    if (blockIdx.x == 0) store_eight(kept + i, held[j]);
+      for (int e = 0; e < 8; ++e) held[j].at[e] *= scale * gains[j].at[e];
+      piece = pack_eight(held[j]);
+      if (blockIdx.x == 0) *reinterpret_cast<uint4*>(kept + i) = piece;
+    }
+    *to.piece(token, i) = piece;
   }
 }
 
-/// One row as it lies there. Not by asynchronous copies where there are few: to wait for them is to
-/// wait for the weights asked for before them.
-__device__ inline void copy_row(const Arguments& a, int token, Bf16* to) {
+/// What this warp reads of the rows, as they lie there. Not by asynchronous copies where there are
+/// few: to wait for them is to wait for the weights asked for before them.
+__device__ inline void copy_few_rows(const Arguments& a, const BlockRows& to) {
   constexpr int kAtOnce = 6;
-  constexpr int kApart = kThreads * 8;
-  const Bf16* const x = a.x + token * a.x_stride;
-  for (int first = static_cast<int>(threadIdx.x) * 8; first < a.k; first += kAtOnce * kApart) {
-    uint4 pieces[kAtOnce];
+  const int n_steps = steps_of(a.k);
+  const int line = static_cast<int>(threadIdx.x) % kWarp / kLinePieces;
+  for (int token = 0; token < a.m; ++token) {
+    const Bf16* const x = a.x + token * a.x_stride;
+    for (int first = line; first < n_steps; first += kAtOnce * kRowsAtOnce) {
+      uint4 pieces[kAtOnce] = {};
 #pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) {
-      const int i = first + j * kApart;
-      if (i < a.k) pieces[j] = *reinterpret_cast<const uint4*>(x + i);
-    }
+      for (int j = 0; j < kAtOnce; ++j) {
+        const int column = copied_column(first + j * kRowsAtOnce);
+        if (column < a.k) pieces[j] = *reinterpret_cast<const uint4*>(x + column);
+      }
 #pragma unroll
-    for (int j = 0; j < kAtOnce; ++j) {
-      const int i = first + j * kApart;
-      if (i < a.k) *reinterpret_cast<uint4*>(to + i) = pieces[j];
+      for (int j = 0; j < kAtOnce; ++j) {
+        const int step = first + j * kRowsAtOnce;
+        if (step < n_steps) *to.piece(token, copied_column(step)) = pieces[j];
+      }
     }
   }
+  __syncwarp();
+}
+/// For more of them. Other warps read beyond the last row what this one has copied.
+__device__ inline void copy_rows(const Arguments& a, const BlockRows& to) {
+  const int n_steps = steps_of(a.k);
+  const int line = static_cast<int>(threadIdx.x) % kWarp / kLinePieces;
+  for (int step = 0; step < n_steps; ++step) {
+    const int column = copied_column(step);
+    const bool is_there = column < a.k;
+    const Bf16* from = a.x + line * a.x_stride + (is_there ? column : 0);
+    for (int token = line; token < a.m; token += kRowsAtOnce) {
+      copy_async(to.piece(token, column), from, is_there);
+      from += kRowsAtOnce * a.x_stride;
+    }
+  }
+  commit_copies();
+  wait_for_copies<0>();
+  __syncthreads();
 }
 
 /// Brings the rows to shared memory.
 template <RowsFrom kFrom, bool kFew>
-__device__ inline void make_rows(const Arguments& a, const Eight* gains, Bf16* to,
+__device__ inline void make_rows(const Arguments& a, const Eight* gains, const BlockRows& to,
                                  float* reduction) {
-  const int row_length = shared_row(a.k);
-  if constexpr (kFew) {
-    for (int token = 0; token < a.m; ++token) {
-      if constexpr (kFrom == RowsFrom::norm) {
-        make_normed_row(a, gains, token, to + token * row_length, reduction);
-      } else {
-        copy_row(a, token, to + token * row_length);
-      }
-    }
+  if constexpr (kFrom == RowsFrom::norm) {
+    for (int token = 0; token < a.m; ++token) make_normed_row(a, gains, token, to, reduction);
+    __syncthreads();
+  } else if constexpr (kFew) {
+    copy_few_rows(a, to);
   } else {
-    const int pieces = a.k / 8;
-    for (int i = static_cast<int>(threadIdx.x); i < a.m * pieces; i += kThreads) {
-      const int token = i / pieces;
-      const int column = i % pieces * 8;
-      copy_async(to + token * row_length + column, a.x + token * a.x_stride + column, true);
-    }
-    commit_copies();
-    wait_for_copies<0>();
+    copy_rows(a, to);
   }
+}
+
+__device__ inline uint4 piece_at(const unsigned char* shared) {
+  return *reinterpret_cast<const uint4*>(shared);
+}
+
+/// Where a piece of a row's line lies in the ring. Every second line lies with its halves
+/// exchanged, so that two rows that are read at once lie in different banks; a line stays whole,
+/// for the copies come slower otherwise.
+__device__ inline int line_at(int row, int piece) {
+  return row * kLineBytes + (piece ^ row % 2 * (kLinePieces / 2)) * kPieceBytes;
+}
+
+/// Where rows r and r + 8 of a column stand among a warp's sums: the four columns and eight rows
+/// that a warp writes at once are in different banks, and so are two columns in sequence.
+__device__ inline int sums_of(int column, int row) {
+  return (column ^ column / 2 % 2) * kRows + (2 * row ^ column / 4 % 2 * 8);
 }
 
 /// The order of K within a step is free as long as both operands have the same: thread t of a group
 /// of four takes elements 8t .. 8t + 7 of each 32, so that every piece is 16 bytes.
-template <int kColumns, bool kShared, RowsFrom kFrom, typename Out>
+template <int kColumns, RowsIn kIn, RowsFrom kFrom, typename Out>
 __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
+  using Ring = cuda::Ring<kColumns, kIn>;
   constexpr int kTiles = (kColumns + 7) / 8;
-  constexpr int kStages = cuda::kStages<kColumns>;
+  constexpr int kStages = Ring::kStages;
   extern __shared__ __align__(16) unsigned char memory[];
-  __shared__ Sums<kColumns> sums;
-  auto* const rows = reinterpret_cast<Bf16*>(memory + kRingBytes<kColumns>);
+  __shared__ __align__(16) Sums<kColumns> sums;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
   const int g = lane / 4;
   const int t = lane % 4;
-  auto* const ring = reinterpret_cast<uint4*>(memory) + warp * kPieces * kWarp;
   // Two units of rows are taken at once: two that follow each other, or, where the result is gated,
   // one of gates and that of the ups which go with them.
   const bool is_gated = a.gated != nullptr;
   const int n_sharable = is_gated ? a.n / 2 : a.n;
   const int lower_rows = is_gated ? n_sharable : kUnitRows;  // from upper to lower rows
-  const int n_units_at_once = is_gated ? 1 : 2;
-  const int n_units = (n_sharable + kUnitRows - 1) / kUnitRows;
-  const int first_unit = static_cast<int>(int64_t{n_units} * blockIdx.x / gridDim.x);
-  const int end_unit = static_cast<int>(int64_t{n_units} * (blockIdx.x + 1) / gridDim.x);
-  const int n_steps = (a.k + kStep * kWarpsPerBlock - 1) / (kStep * kWarpsPerBlock);
-  const int end_row = min(end_unit * kUnitRows, n_sharable);
+  const int rows_at_once = is_gated ? kUnitRows : 2 * kUnitRows;
+  const int block = static_cast<int>(blockIdx.x);
+  const int first_row = first_unit(a, block) * kUnitRows;
+  const int end_row = min(first_unit(a, block + 1) * kUnitRows, n_sharable);
+  const int n_steps = steps_of(a.k);
 
-  // A warp asks for whole lines, four rows at a time, whoever of its threads will need them. Every
-  // second row lies with its halves exchanged, so that two rows that are read at once lie in
-  // different banks.
+  // A warp asks for whole lines, four rows at a time, whoever of its threads will need them.
+  unsigned char* const ring = memory + warp * Ring::kWarpBytes;
   const int copied_row = lane / kLinePieces;
-  const int copied_piece = copied_row * kLinePieces + (lane % kLinePieces ^ copied_row % 2 * 4);
-  const int read_row = g * kLinePieces;
-  const int read_piece = t ^ g % 2 * 4;
+  const uint32_t copied =
+      worked_out(shared_address(ring + line_at(copied_row, lane % kLinePieces)));
+  const unsigned char* const read[2] = {ring + line_at(g, t), ring + line_at(g, t + 4)};
 
-  // What is to be copied next: a step of K for two units of rows. Every step is committed, also
-  // past the end, so that the count of what is still out is right.
-  int load_unit = first_unit;
-  int load_step = 0;
-  int load_stage = 0;
-  const auto load = [&] {
-    if (load_unit < end_unit) {
-      const int row = load_unit * kUnitRows + copied_row;
-      const int column = (load_step * kWarpsPerBlock + warp) * kStep + lane % kLinePieces * 8;
-      const Bf16* const from = a.w + int64_t{row} * a.k + column;
-      uint4* const to = ring + load_stage * kStagePieces + copied_piece;
+  // What is to be copied next: a step of K for two units of rows.
+  const int first_column = copied_column(0);
+  const int end_column = n_steps * kBlockStep;
+  int load_row = first_row;
+  int load_column = first_column;
+  const Bf16* from[kPieces];
+#pragma unroll
+  for (int i = 0; i < kPieces; ++i) {
+    const int row = first_row + copied_row + i % 2 * kRowsAtOnce + i / 2 * lower_rows;
+    from[i] = a.w + int64_t{row} * a.k;
+  }
+  const auto load_weights = [&](int stage) {
+    const uint32_t to = copied + stage;
+    const uint32_t column = load_column;
+    if (load_row + rows_at_once <= end_row && load_column < a.k) {
 #pragma unroll
       for (int i = 0; i < kPieces; ++i) {
-        const int above = i % 2 * kRowsAtOnce + i / 2 * lower_rows;
-        const bool is_there = row + (is_gated ? i % 2 : i) * kRowsAtOnce < end_row && column < a.k;
-        copy_async(to + i * kWarp, is_there ? from + int64_t{above} * a.k : a.w, is_there);
+        copy_async(to + i * kRowsAtOnce * kLineBytes, from[i] + column, true);
       }
-      load_stage = (load_stage + 1) % kStages;
-      if (++load_step == n_steps) {
-        load_step = 0;
-        load_unit += n_units_at_once;
+    } else {
+#pragma unroll
+      for (int i = 0; i < kPieces; ++i) {
+        const int row = load_row + copied_row + (is_gated ? i % 2 : i) * kRowsAtOnce;
+        const bool is_there = row < end_row && load_column < a.k;
+        copy_async(to + i * kRowsAtOnce * kLineBytes, is_there ? from[i] + column : a.w, is_there);
       }
     }
-    commit_copies();
+  };
+  // Of the rows likewise; nothing is copied where there is none.
+  int x_column = first_column;
+  const Bf16* const x_from = worked_out(a.x + copied_row * a.x_stride);
+  const int64_t x_apart = worked_out(kRowsAtOnce * a.x_stride);
+  const int n_copied = worked_out(a.m - copied_row);
+  const auto load_rows = [&](int stage) {
+    const uint32_t to = copied + stage + kRows * kLineBytes;
+    const bool is_there = x_column < a.k;
+    const Bf16* x = x_from + static_cast<uint32_t>(is_there ? x_column : 0);
+#pragma unroll
+    for (int first = 0; first < kColumns; first += kRowsAtOnce) {
+      if (first < n_copied) copy_async(to + first * kLineBytes, x, is_there);
+      x += x_apart;
+    }
+    x_column += kBlockStep;
+    if (x_column >= end_column) x_column = first_column;
+  };
+  const auto go_on = [&] {
+    load_column += kBlockStep;
+    if (load_column >= end_column) {
+      load_column = first_column;
+      load_row += rows_at_once;
+#pragma unroll
+      for (int i = 0; i < kPieces; ++i) from[i] += int64_t{rows_at_once} * a.k;
+    }
   };
 
   // Weights never change: the first are on their way before the kernel that makes x has finished.
+  // Every step is committed, also past the end, so that the count of what is still out is right.
   let_next_kernel_begin();
-#pragma unroll
-  for (int stage = 0; stage + 1 < kStages; ++stage) load();
+#pragma unroll 1
+  for (int i = 0; i < kStages - 1; ++i) {
+    if (load_row < end_row) {
+      load_weights(i * Ring::kStageBytes);
+      go_on();
+    }
+    commit_copies();
+  }
   Eight gains[kFrom == RowsFrom::norm ? kHeld : 1];
   if constexpr (kFrom == RowsFrom::norm) {
 #pragma unroll
@@ -222,84 +361,127 @@ __global__ void __launch_bounds__(kThreads, 2) few_rows_kernel(Arguments a) {
     }
   }
   wait_for_previous_kernel();
-  if constexpr (kShared) {
-    make_rows<kFrom, kColumns <= kMostFusedRows>(a, gains, rows, &sums[0][0][0][0]);
-    __syncthreads();
+  const BlockRows rows = {memory + Ring::kBytes, a.m, half_bytes(a.m, a.k) + kHalfBytes};
+  if constexpr (kIn == RowsIn::block) {
+    make_rows<kFrom, kColumns <= kMostFusedRows>(a, gains, rows, &sums[0][0][0]);
+  } else {
+    // As many groups as there are of weights, so that the same count says that both have come.
+    const int n_passes = (end_row - first_row + rows_at_once - 1) / rows_at_once;
+#pragma unroll 1
+    for (int i = 0; i < kStages - 1; ++i) {
+      if (i < n_passes * n_steps) load_rows(i * Ring::kStageBytes);
+      commit_copies();
+    }
   }
 
+  // This thread's part of what comes out: rows r and r + 8 of one token.
+  const int own_row = static_cast<int>(threadIdx.x) % kUnitRows;
+  const int own_token = static_cast<int>(threadIdx.x) / kUnitRows;
+  const int x_row = kTiles == 1 ? min(g, a.m - 1) : g;
+  const unsigned char* const first_x[2] = {
+      kIn == RowsIn::block ? rows.at + (warp * a.m + x_row) * kHalfBytes + t * kPieceBytes
+                           : ring + line_at(kRows + x_row, t),
+      kIn == RowsIn::block ? nullptr : ring + line_at(kRows + x_row, t + 4)};
+  const int own_sums[2] = {sums_of(2 * t, g), sums_of(2 * t + 1, g)};
   int stage = 0;
+  int stage_before = (kStages - 1) * Ring::kStageBytes;
   int parity = 0;
-  for (int unit = first_unit; unit < end_unit; unit += n_units_at_once) {
-    const int n_rows = end_row - unit * kUnitRows;  // from here on
-    // Asked for early, so that it is there when the sums are; with a residual all have a thread.
-    const int own_row = static_cast<int>(threadIdx.x) % kRows;
-    Bf16* const own_residual =
-        a.residual != nullptr && own_row < n_rows && static_cast<int>(threadIdx.x) < kRows * a.m
-            ? a.residual + threadIdx.x / kRows * a.residual_stride + unit * kUnitRows + own_row
-            : nullptr;
-    const float before = own_residual != nullptr ? to_float(*own_residual) : 0.0F;
+  for (int row = first_row; row < end_row; row += rows_at_once) {
+    const int n_rows = end_row - row;  // from here on
+    const bool is_there[2] = {own_token < a.m && own_row < n_rows,
+                              own_token < a.m && own_row + (is_gated ? 0 : kUnitRows) < n_rows};
+    // Asked for early, so that it is there when the sums are.
+    const int64_t own_residual = own_token * a.residual_stride + row + own_row;
+    float before[2] = {};
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (a.residual != nullptr && is_there[i]) {
+        before[i] = to_float(a.residual[own_residual + i * kUnitRows]);
+      }
+    }
     float accumulated[kTiles][4] = {};
+    const unsigned char* x = first_x[0];
     for (int step = 0; step < n_steps; ++step) {
       wait_for_copies<kStages - 2>();
       __syncwarp();  // each has waited for its own copies only, and has read the step before
-      const uint4* const from = ring + stage * kStagePieces + read_row;
-      uint4 piece[kPieces];
+      uint4 upper[2];
+      uint4 lower[2];
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        piece[2 * half] = from[read_piece ^ half * 4];
-        piece[2 * half + 1] = from[(read_piece ^ half * 4) + kRows / 2 * kLinePieces];
+        upper[half] = piece_at(read[half] + stage);
+        lower[half] = piece_at(read[half] + stage + kUnitRows * kLineBytes);
       }
-      stage = (stage + 1) % kStages;
-      load();  // into the stage used up in the step before
-      const int at = (step * kWarpsPerBlock + warp) * kStep + t * 8;
+      const auto read_rows = [&](uint4(&to)[kTiles], int half) {
+        const unsigned char* const from =
+            kIn == RowsIn::block ? x + half * rows.to_second_half : first_x[half] + stage;
+        constexpr int kRowBytes = kIn == RowsIn::block ? kHalfBytes : kLineBytes;
+#pragma unroll
+        for (int tile = 0; tile < kTiles; ++tile) to[tile] = piece_at(from + tile * 8 * kRowBytes);
+      };
+      uint4 v[2][kTiles];
+      read_rows(v[0], 0);
+      if (load_row < end_row) {
+        load_weights(stage_before);
+        if constexpr (kIn != RowsIn::block) load_rows(stage_before);
+        go_on();
+      }
+      commit_copies();
+      read_rows(v[1], 1);
+      x += kWarpsPerBlock * kHalfBytes * a.m;
+      stage_before = stage;
+      stage += Ring::kStageBytes;
+      if (stage == Ring::kWarpBytes) stage = 0;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const uint4 u = piece[2 * half];
-        const uint4 l = piece[2 * half + 1];
-        const int column = at + half * 32;
+        const uint4 u = upper[half];
+        const uint4 l = lower[half];
 #pragma unroll
         for (int tile = 0; tile < kTiles; ++tile) {
-          const int token = tile * 8 + g;
-          uint4 v = {0, 0, 0, 0};
-          if (token < a.m && column < a.k) {
-            v = *reinterpret_cast<const uint4*>(kShared ? rows + token * shared_row(a.k) + column
-                                                        : a.x + token * a.x_stride + column);
-          }
-          mma_bf16(accumulated[tile], u.x, l.x, u.y, l.y, v.x, v.y);
-          mma_bf16(accumulated[tile], u.z, l.z, u.w, l.w, v.z, v.w);
+          mma_bf16(accumulated[tile], u.x, l.x, u.y, l.y, v[half][tile].x, v[half][tile].y);
+        }
+#pragma unroll
+        for (int tile = 0; tile < kTiles; ++tile) {
+          mma_bf16(accumulated[tile], u.z, l.z, u.w, l.w, v[half][tile].z, v[half][tile].w);
         }
       }
     }
 
     auto& own = sums[parity];
     parity ^= 1;  // the other half may still be read
+    float* const to = own[warp];
+    if (2 * t < kColumns) {
 #pragma unroll
-    for (int tile = 0; tile < kTiles; ++tile) {
-      if (tile * 8 + 2 * t >= kColumns) continue;
-      own[warp][g][tile * 8 + 2 * t] = accumulated[tile][0];
-      own[warp][g][tile * 8 + 2 * t + 1] = accumulated[tile][1];
-      own[warp][g + 8][tile * 8 + 2 * t] = accumulated[tile][2];
-      own[warp][g + 8][tile * 8 + 2 * t + 1] = accumulated[tile][3];
+      for (int tile = 0; tile < kTiles; ++tile) {
+        const float(&d)[4] = accumulated[tile];
+        *reinterpret_cast<float2*>(to + own_sums[0] + tile * 8 * kRows) = {d[0], d[2]};
+        *reinterpret_cast<float2*>(to + own_sums[1] + tile * 8 * kRows) = {d[1], d[3]};
+      }
     }
     __syncthreads();
-    const auto sum_of = [&](int row, int token) {
-      float sum = 0;
+    if (!is_there[0]) continue;
+    float sum[2] = {};
 #pragma unroll
-      for (int other = 0; other < kWarpsPerBlock; ++other) sum += own[other][row][token];
-      return from_float<Out>(sum);
-    };
-    for (int i = static_cast<int>(threadIdx.x); i < kRows * a.m; i += kThreads) {
-      const int row = i % kRows;
-      const int token = i / kRows;
-      if ((is_gated ? row % kUnitRows : row) >= n_rows) continue;
-      const int column = unit * kUnitRows + row % kUnitRows + row / kUnitRows * lower_rows;
-      const Out result = sum_of(row, token);
-      static_cast<Out*>(a.out)[token * a.out_stride + column] = result;
-      if (own_residual != nullptr) *own_residual = from_float<Bf16>(before + to_float(result));
-      if (is_gated && row < kUnitRows) {
-        const float up = to_float(sum_of(row + kUnitRows, token));
-        a.gated[token * a.gated_stride + column] = from_float<Bf16>(silu(to_float(result)) * up);
+    for (int other = 0; other < kWarpsPerBlock; ++other) {
+      const float2 of_warp =
+          *reinterpret_cast<const float2*>(&own[other][sums_of(own_token, own_row)]);
+      sum[0] += of_warp.x;
+      sum[1] += of_warp.y;
+    }
+    const int column = row + own_row;
+    Out* const out = static_cast<Out*>(a.out) + own_token * a.out_stride + column;
+    const Out result[2] = {from_float<Out>(sum[0]), from_float<Out>(sum[1])};
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      if (!is_there[i]) continue;
+      out[i * lower_rows] = result[i];
+      if (a.residual != nullptr) {
+        a.residual[own_residual + i * kUnitRows] =
+            from_float<Bf16>(before[i] + to_float(result[i]));
       }
+    }
+    if (is_gated) {
+      a.gated[own_token * a.gated_stride + column] =
+          from_float<Bf16>(silu(to_float(result[0])) * to_float(result[1]));
     }
   }
 }
@@ -332,27 +514,85 @@ __global__ void any_few_rows_kernel(const W* w, const X* x, Out* out, int64_t n,
   }
 }
 
+/// The shared memory of a block.
+template <int kColumns>
+size_t block_bytes(RowsIn in, int64_t m, int64_t k) {
+  size_t bytes = sizeof(Sums<kColumns>);
+  switch (in) {
+    case RowsIn::block:
+      bytes += Ring<kColumns, RowsIn::block>::kBytes + block_rows_bytes<kColumns>(m, k);
+      break;
+    case RowsIn::ring:
+      bytes += Ring<kColumns, RowsIn::ring>::kBytes;
+      break;
+    case RowsIn::short_ring:
+      bytes += Ring<kColumns, RowsIn::short_ring>::kBytes;
+      break;
+  }
+  return bytes;
+}
+
+template <int kColumns, typename Out>
+auto kernel_of(RowsIn in, RowsFrom from) {
+  auto* kernel = &few_rows_kernel<kColumns, RowsIn::block, RowsFrom::tensor, Out>;
+  if (in == RowsIn::ring) kernel = &few_rows_kernel<kColumns, RowsIn::ring, RowsFrom::tensor, Out>;
+  if (in == RowsIn::short_ring) {
+    kernel = &few_rows_kernel<kColumns, RowsIn::short_ring, RowsFrom::tensor, Out>;
+  }
+  if constexpr (kColumns == kMostFusedRows) {
+    if (from == RowsFrom::norm) {
+      kernel = &few_rows_kernel<kColumns, RowsIn::block, RowsFrom::norm, Out>;
+    }
+  }
+  return kernel;
+}
+
 /// By the number of columns that the kernel is made for, which is at least m. Blocks share the
 /// weight's rows out evenly.
 template <int kColumns, typename Out>
-void launch_columns(Queue& queue, const Arguments& a, RowsFrom from, const DeviceSize& device) {
-  const int64_t n_sharable = a.gated != nullptr ? a.n / 2 : a.n;
-  const int64_t n_units = (n_sharable + kUnitRows - 1) / kUnitRows;
-  const size_t token_shared = token_bytes(a.m, a.k);
-  const bool is_shared =
-      kRingBytes<kColumns> + sizeof(Sums<kColumns>) + token_shared <= device.shared_bytes;
-  auto* kernel = &few_rows_kernel<kColumns, false, RowsFrom::tensor, Out>;
-  if (is_shared) kernel = &few_rows_kernel<kColumns, true, RowsFrom::tensor, Out>;
-  if constexpr (kColumns == kMostFusedRows) {
-    if (from == RowsFrom::norm) kernel = &few_rows_kernel<kColumns, true, RowsFrom::norm, Out>;
-  }
-  const size_t dynamic = kRingBytes<kColumns> + (is_shared ? token_shared : 0);
+void launch_columns(Queue& queue, Arguments a, RowsFrom from, const DeviceSize& device) {
   constexpr size_t kReserved = 1024;  // of each block, by the driver
-  const bool fits_twice =
-      2 * (dynamic + sizeof(Sums<kColumns>) + kReserved) <= device.shared_bytes + kReserved;
-  const int64_t n_blocks = int64_t{device.n_processors} * (fits_twice ? 2 : 1);
-  queue.launch_reading_ahead(kernel, static_cast<unsigned>(std::min(n_blocks, n_units)), kThreads,
-                             dynamic, a);
+  const bool is_gated = a.gated != nullptr;
+  const int64_t n_units = ((is_gated ? a.n / 2 : a.n) + kUnitRows - 1) / kUnitRows;
+  const int64_t n_passes = is_gated ? n_units : (n_units + 1) / 2;
+  const auto bytes_of = [&](RowsIn in) { return block_bytes<kColumns>(in, a.m, a.k); };
+  const bool fits_block = bytes_of(RowsIn::block) <= device.shared_bytes;
+  const bool fits_ring = bytes_of(RowsIn::ring) <= device.shared_bytes;
+  // Of long rows that a block goes through only once, not all need have come before it begins.
+  const bool is_long = steps_of(a.k) > Ring<kColumns, RowsIn::block>::kStages;
+  const bool is_once = n_passes <= device.n_processors && is_long && kColumns > kMostFusedRows;
+  RowsIn in = fits_ring ? RowsIn::ring : RowsIn::short_ring;
+  if (fits_block && !(fits_ring && is_once)) in = RowsIn::block;
+
+  size_t bytes = bytes_of(in);
+  int64_t n_blocks = std::min<int64_t>(device.n_processors, n_units);
+  if (in != RowsIn::block && is_once) {
+    // Half a pass would bring as many rows as a whole one. One block to a multiprocessor, that is
+    // what takes at least half its memory.
+    n_blocks = n_passes;
+    bytes = std::max(bytes, device.shared_bytes / 2);
+  } else if (2 * (bytes + kReserved) <= device.shared_bytes + kReserved) {
+    n_blocks = std::min<int64_t>(2 * int64_t{device.n_processors}, n_units);
+  }
+  a.n_units = static_cast<int32_t>(n_units / n_blocks);
+  a.n_larger_blocks = static_cast<int32_t>(n_units % n_blocks);
+  queue.launch_reading_ahead(kernel_of<kColumns, Out>(in, from), static_cast<unsigned>(n_blocks),
+                             kThreads, bytes - sizeof(Sums<kColumns>), a);
+}
+
+/// For devices without room for so many rows at a time.
+template <typename Out>
+void launch_halves(Queue& queue, Arguments a, const DeviceSize& device) {
+  constexpr int kAtOnce = 16;
+  const int m = a.m;
+  a.m = kAtOnce;
+  launch_columns<kAtOnce, Out>(queue, a, RowsFrom::tensor, device);
+  a.m = m - kAtOnce;
+  a.x += kAtOnce * a.x_stride;
+  a.out = static_cast<Out*>(a.out) + kAtOnce * a.out_stride;
+  if (a.residual != nullptr) a.residual += kAtOnce * a.residual_stride;
+  if (a.gated != nullptr) a.gated += kAtOnce * a.gated_stride;
+  launch_columns<kAtOnce, Out>(queue, a, RowsFrom::tensor, device);
 }
 
 template <typename Out>
@@ -383,8 +623,10 @@ void launch_fast(Queue& queue, const FewRowsProduct& p, const DeviceSize& device
     launch_columns<8, Out>(queue, a, p.from, device);
   } else if (m <= 16) {
     launch_columns<16, Out>(queue, a, p.from, device);
-  } else {
+  } else if (block_bytes<32>(RowsIn::short_ring, m, p.k) <= device.shared_bytes) {
     launch_columns<32, Out>(queue, a, p.from, device);
+  } else {
+    launch_halves<Out>(queue, a, device);
   }
 }
 
@@ -413,9 +655,9 @@ bool takes_tensor_cores(const FewRowsProduct& p) {
 }
 
 bool fits_fused(int64_t m, int64_t k, const DeviceSize& device) {
+  constexpr int kColumns = static_cast<int>(kMostFusedRows);
   return m <= kMostFusedRows && token_bytes(m, k) <= kMostTokenBytes &&
-         kRingBytes<kMostFusedRows> + sizeof(Sums<kMostFusedRows>) + token_bytes(m, k) <=
-             device.shared_bytes;
+         block_bytes<kColumns>(RowsIn::block, m, k) <= device.shared_bytes;
 }
 
 void multiply_few_rows(Queue& queue, const FewRowsProduct& p, const DeviceSize& device) {

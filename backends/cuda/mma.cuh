@@ -38,11 +38,13 @@ __device__ inline void load_transposed_matrices(uint32_t (&r)[4], const void* ro
 }
 
 /// 16 bytes into shared memory without waiting; zeros where `is_there` is false.
-__device__ inline void copy_async(void* to, const void* from, bool is_there) {
+__device__ inline void copy_async(uint32_t to, const void* from, bool is_there) {
   const int bytes = is_there ? 16 : 0;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
-               "r"(bytes)
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes)
                : "memory");
+}
+__device__ inline void copy_async(void* to, const void* from, bool is_there) {
+  copy_async(shared_address(to), from, is_there);
 }
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int kStillOut>

@@ -32,7 +32,8 @@ TEST_P(LinearTest, EqualsThePlainProduct) {
   }
 }
 
-// More rows than any primitive takes at once, with a rest; more weight than one widened block.
+// More rows than any primitive takes at once, with a rest; more weight than one widened block; rows
+// that are long.
 TEST_P(LinearTest, EqualsThePlainProductWhenLarge) {
   for (const DType dtype : {DType::f32, DType::bf16}) {
     expect_product(1000, 70, 96, dtype);
@@ -40,6 +41,8 @@ TEST_P(LinearTest, EqualsThePlainProductWhenLarge) {
     expect_product(40, 4500, 256, dtype);
     expect_product(1, 4500, 256, dtype);
     expect_product(100, 70, 2080, dtype);
+    expect_product(8, 53, 5632, dtype);
+    expect_product(17, 2200, 2600, dtype);
   }
 }
 
@@ -146,12 +149,14 @@ TEST_P(LinearTest, AStepOfAFewRowsDoesNotDependOnHowManyThereAre) {
 TEST_P(LinearTest, InvariantRowsAreTheSameToTheBitInEveryCall) {
   const int64_t most = backend_->invariant_rows();
   const int64_t n = 53;
-  const int64_t k = 168;
   stream_->set_row_invariant(true);
-  for (const DType dtype : {DType::f32, DType::bf16}) {
+  for (const auto& [k, dtype] : {std::pair<int64_t, DType>{168, DType::f32},
+                                 {168, DType::bf16},
+                                 {2600, DType::f32},
+                                 {2600, DType::bf16}}) {
     const auto weight = prepare(random_(n * k, 0.1, dtype), n, k, dtype, dtype);
     const Values x = random(most * k);
-    const auto product = [&](int64_t first, int64_t m) {
+    const auto product = [&, k = k](int64_t first, int64_t m) {
       const Tensor rows = put(Values(x.begin() + first * k, x.begin() + (first + m) * k), {m, k});
       Tensor out(backend_, activations_, {m, n});
       stream_->linear(rows.view(), *weight, out.view());
@@ -161,7 +166,7 @@ TEST_P(LinearTest, InvariantRowsAreTheSameToTheBitInEveryCall) {
     for (const int64_t m : {1, 2, 3, 7, 16, 31}) {
       if (m > most) continue;
       const int64_t first = most - m;
-      EXPECT_EQ(product(first, m), Values(all.begin() + first * n, all.end())) << m;
+      EXPECT_EQ(product(first, m), Values(all.begin() + first * n, all.end())) << m << ", " << k;
     }
   }
 }
