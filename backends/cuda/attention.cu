@@ -18,12 +18,49 @@ namespace okapi::cuda {
 
 namespace {
 
-/// Rounded up, so that the launches of a growing sequence stay the same for a while.
-int64_t parts_for(int64_t n_keys, int64_t n_kv_heads) {
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+/// Rounded up, so that the launches of growing sequences stay the same for a while.
+int64_t parts_for(int64_t n_keys, int64_t part_length) {
   constexpr int64_t kStep = 4;
-  const int64_t length = part_keys(static_cast<int>(n_keys), static_cast<int>(n_kv_heads));
-  const int64_t n_parts = (n_keys + length - 1) / length;
-  return n_parts <= 1 ? 1 : (n_parts + kStep - 1) / kStep * kStep;
+  const int64_t n_parts = divide_up(n_keys, part_length);
+  return n_parts <= 1 ? 1 : divide_up(n_parts, kStep) * kStep;
+}
+
+/// Tiles per part of all sequences of a batch, such that the blocks of the launch are through
+/// soonest: they run in rounds of `at_once`, and of the lengths with which a number of rounds
+/// suffices the shortest is best.
+int64_t tiles_per_part(const std::vector<int64_t>& n_tiles, int64_t blocks_per_part,
+                       int64_t at_once) {
+  constexpr int64_t kMoreRounds = 3;
+  constexpr int64_t kBlockTiles = 3;  // what a block costs beside its tiles
+  const auto n_blocks = [&](int64_t part_tiles) {
+    int64_t n_parts = 0;
+    for (const int64_t n : n_tiles) n_parts += divide_up(n, part_tiles);
+    return n_parts * blocks_per_part;
+  };
+  const int64_t most_tiles =
+      std::max(kLeastPartTiles, *std::max_element(n_tiles.begin(), n_tiles.end()));
+  const int64_t fewest = divide_up(n_blocks(most_tiles), at_once);
+  int64_t best = most_tiles;
+  int64_t lowest_cost = fewest * (most_tiles + kBlockTiles);
+  for (int64_t n_rounds = fewest; n_rounds <= fewest + kMoreRounds; ++n_rounds) {
+    int64_t fits = most_tiles;
+    for (int64_t least = kLeastPartTiles; least < fits;) {
+      const int64_t middle = (least + fits) / 2;
+      if (n_blocks(middle) <= n_rounds * at_once) {
+        fits = middle;
+      } else {
+        least = middle + 1;
+      }
+    }
+    const int64_t cost = n_rounds * (fits + kBlockTiles);
+    if (cost < lowest_cost) {
+      lowest_cost = cost;
+      best = fits;
+    }
+  }
+  return best;
 }
 
 }  // namespace
@@ -35,6 +72,17 @@ uint32_t* CudaStream::arrival_counters(size_t count) {
     check(cudaMemsetAsync(arrivals_.data(), 0, 2 * bytes, queue_.stream()), "cudaMemsetAsync");
   }
   return static_cast<uint32_t*>(arrivals_.data());
+}
+
+int64_t CudaStream::common_part_keys(std::span<const KvSequence* const> sequences,
+                                     const KvLayout& layout, int64_t most_rows) const {
+  const FewAttentionBlocks blocks =
+      few_attention_blocks(layout.head_dim, most_rows, shared_->size.n_processors);
+  std::vector<int64_t> n_tiles;
+  for (const KvSequence* sequence : sequences) {
+    n_tiles.push_back(divide_up(sequence->n_cached + sequence->n_tokens, kPartTile));
+  }
+  return tiles_per_part(n_tiles, layout.n_kv_heads * blocks.per_part, blocks.at_once) * kPartTile;
 }
 
 void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout& layout,
@@ -72,7 +120,6 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
   std::vector<KvSequence> ends;  // of prompts that cuDNN has the beginning of
   ends.reserve(sequences.size());
   int64_t most_few_tokens = 0;
-  int64_t most_parts = 1;
   int64_t most_tokens = 0;
   for (const KvSequence& given : sequences) {
     const KvSequence* sequence = &given;
@@ -89,8 +136,6 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
     if (sequence->n_tokens <= kFewTokens) {
       few.push_back(sequence);
       most_few_tokens = std::max(most_few_tokens, sequence->n_tokens);
-      most_parts = std::max(most_parts,
-                            parts_for(sequence->n_cached + sequence->n_tokens, layout.n_kv_heads));
     } else {
       many.push_back(sequence);
       most_tokens = std::max(most_tokens, sequence->n_tokens);
@@ -100,7 +145,16 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
   if (!few.empty()) {
     const int64_t most_rows = most_few_tokens * group;
     AttentionParts parts = {};
-    parts.n_parts = static_cast<int32_t>(most_parts);
+    if (on_tensor_cores && few.size() > 1 && !is_row_invariant_) {
+      parts.n_keys = static_cast<int32_t>(common_part_keys(few, layout, most_rows));
+    }
+    for (const KvSequence* sequence : few) {
+      const int64_t n_keys = sequence->n_cached + sequence->n_tokens;
+      const int64_t length = parts.n_keys > 0 ? parts.n_keys
+                                              : part_keys(static_cast<int>(n_keys),
+                                                          static_cast<int>(layout.n_kv_heads));
+      parts.n_parts = std::max(parts.n_parts, static_cast<int32_t>(parts_for(n_keys, length)));
+    }
     parts.n_rows = static_cast<int32_t>(most_rows);
     if (parts.n_parts > 1) {
       const auto n_slots = few.size() * static_cast<size_t>(layout.n_kv_heads) *
@@ -137,7 +191,7 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
     if (on_tensor_cores) {
       launch_prefill_attention(queue_, input, most_tokens * group);
     } else {
-      const AttentionParts whole = {nullptr, nullptr, nullptr, 1, 0};
+      const AttentionParts whole = {nullptr, nullptr, nullptr, 1, 0, 0};
       launch_generic_attention(queue_, input, qkv.dtype, whole, most_tokens * group);
     }
   }

@@ -28,16 +28,18 @@ struct AttentionInput {
   int64_t log_sums_stride;
 };
 
-/// Keys per part where few queries meet many keys: whole tiles, at least two, and so many that the
-/// blocks of one sequence run on a large device all at once (a second wave would leave part of it
-/// idle). It depends on the sequence and the model alone, so that a result does not depend on what
-/// else is in the batch.
+/// Where few queries meet many keys, a part of the keys is whole tiles, at least two.
+constexpr int kPartTile = 64;
+constexpr int64_t kLeastPartTiles = 2;
+
+/// Keys per part of a sequence by itself: so many that its blocks run on a large device all at once
+/// (a second wave would leave part of it idle). It depends on the sequence and the model alone, so
+/// that a result does not depend on what else is in the batch.
 __host__ __device__ inline int part_keys(int n_keys, int n_kv_heads) {
-  constexpr int kTile = 64;
-  constexpr int kLeast = 2 * kTile;
+  constexpr int kLeast = static_cast<int>(kLeastPartTiles) * kPartTile;
   constexpr int kWantedBlocks = 256;  // two for almost each of 132 multiprocessors
   const int64_t keys = (int64_t{n_keys} * n_kv_heads + kWantedBlocks - 1) / kWantedBlocks;
-  const int whole = static_cast<int>((keys + kTile - 1) / kTile) * kTile;
+  const int whole = static_cast<int>((keys + kPartTile - 1) / kPartTile) * kPartTile;
   return whole < kLeast ? kLeast : whole;
 }
 
@@ -49,6 +51,7 @@ struct AttentionParts {
   uint32_t* arrivals;  ///< per sequence, kv head and block of rows; 0 between calls
   int32_t n_parts;     ///< per sequence; 1: kernels write the output themselves
   int32_t n_rows;      ///< room for rows of a sequence and kv head
+  int32_t n_keys;      ///< per part, of every sequence; 0: what part_keys() says of each
 };
 
 /// Where a row's log sum goes; `largest` and `sum` are in powers of two.
@@ -63,6 +66,12 @@ void launch_prefill_attention(Queue& queue, const AttentionInput& input, int64_t
 /// bf16, head_dim a multiple of 8, few queries per sequence.
 void launch_few_attention(Queue& queue, const AttentionInput& input, const AttentionParts& parts,
                           int64_t most_rows, int n_processors);
+/// How many blocks of it there are for a kv head and part of a sequence, and how many run at once.
+struct FewAttentionBlocks {
+  int64_t per_part;
+  int64_t at_once;
+};
+FewAttentionBlocks few_attention_blocks(int64_t head_dim, int64_t most_rows, int n_processors);
 /// Any even head_dim up to 256, f32 or bf16.
 void launch_generic_attention(Queue& queue, const AttentionInput& input, DType dtype,
                               const AttentionParts& parts, int64_t most_rows);

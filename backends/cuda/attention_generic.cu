@@ -49,9 +49,8 @@ __global__ void __launch_bounds__(kThreads)
        first += static_cast<int>(gridDim.z) * kRows) {
     const int n_seen = sequence.n_cached + (min(first + kRows, n_rows) - 1) / input.group + 1;
     // A whole prompt is not cut into parts.
-    const int n_part_keys = parts.n_parts == 1 ? n_seen
-                                               : part_keys(sequence.n_cached + sequence.n_tokens,
-                                                           input.layout.n_kv_heads);
+    const int n_part_keys =
+        parts.n_parts == 1 ? n_seen : keys_of_part(parts, sequence, input.layout.n_kv_heads);
     const int begin = part * n_part_keys;
     const int end = min(n_seen, begin + n_part_keys);
     if (begin >= end) continue;
@@ -212,7 +211,7 @@ __global__ void merge_kernel(AttentionInput input, AttentionParts parts) {
   // The block of rows that left the parts saw as many keys as its last row.
   const int last_row = min(row / kRows * kRows + kRows, sequence.n_tokens * input.group) - 1;
   const int n_seen = sequence.n_cached + last_row / input.group + 1;
-  const int n_part_keys = part_keys(sequence.n_cached + sequence.n_tokens, input.layout.n_kv_heads);
+  const int n_part_keys = keys_of_part(parts, sequence, input.layout.n_kv_heads);
   const int n_parts = (n_seen + n_part_keys - 1) / n_part_keys;
   for (int column = static_cast<int>(threadIdx.x); column < input.layout.head_dim;
        column += static_cast<int>(blockDim.x)) {

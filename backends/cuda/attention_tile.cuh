@@ -17,6 +17,12 @@ constexpr float kLog2E = 1.44269504F;
 template <int kD>
 constexpr int kRowElements = kD + 8;
 
+__device__ inline int keys_of_part(const AttentionParts& parts, const SequenceRow& sequence,
+                                   int n_kv_heads) {
+  return parts.n_keys > 0 ? parts.n_keys
+                          : part_keys(sequence.n_cached + sequence.n_tokens, n_kv_heads);
+}
+
 /// Address of the keys of one token and kv head.
 __device__ inline const Bf16* key_row(const AttentionInput& input, const SequenceRow& sequence,
                                       int kv_head, int key) {

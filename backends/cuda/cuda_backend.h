@@ -75,6 +75,7 @@ class CudaStream final : public TrainingStream {
   void gather_rows(ConstTensorView x, std::span<const int64_t> rows, TensorView out) override;
   void argmax(ConstTensorView x, TensorView ids) override;
   void sample(ConstTensorView logits, std::span<const SampleRule> rules, TensorView ids) override;
+  void set_row_invariant(bool on) override { is_row_invariant_ = on; }
 
   void zero(void* memory, size_t bytes) override;
   void add(TensorView to, ConstTensorView from) override;
@@ -153,6 +154,9 @@ class CudaStream final : public TrainingStream {
   /// Whether attention to these rows may do what waits of rotate_and_store.
   bool takes_rotation(ConstTensorView qkv, int64_t n_heads, const PageLayout& pages,
                       std::span<const KvSequence> sequences);
+  /// Keys per part of sequences with few queries, where that may depend on all of them.
+  int64_t common_part_keys(std::span<const KvSequence* const> sequences, const KvLayout& layout,
+                           int64_t most_rows) const;
   /// The first queries of a long prompt; how many it took.
   int64_t attend_by_cudnn(ConstTensorView qkv, const KvLayout& layout, int64_t layer,
                           int64_t n_heads, const KvSequence& sequence, const StoredRows& stored,
@@ -175,6 +179,7 @@ class CudaStream final : public TrainingStream {
   std::shared_ptr<const Shared> shared_;
   TrainingStreamOptions options_;
   Queue queue_;
+  bool is_row_invariant_ = false;
   SequenceTables tables_;
   // The last product waits for the next operation, which may be an addition of its result: of many
   // rows that spares a pass over them. Decoding, a kernel costs as much by starting as by running,

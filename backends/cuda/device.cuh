@@ -62,6 +62,13 @@ __device__ inline void store_eight(Bf16* to, const Eight& x) {
   *reinterpret_cast<uint4*>(to) = pack_eight(x);
 }
 
+/// 2^x in one instruction; results too small to be normal are 0.
+__device__ inline float fast_exp2(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
 /// Lets the next kernel take what room there is beside this one, as soon as all blocks of this one
 /// have begun. It will wait for this one's end, but may fetch weights until then.
 __device__ inline void let_next_kernel_begin() {

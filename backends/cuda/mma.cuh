@@ -37,6 +37,20 @@ __device__ inline void load_transposed_matrices(uint32_t (&r)[4], const void* ro
                : "memory");
 }
 
+/// Two matrices; lanes 0 to 15 give the addresses.
+__device__ inline void load_two_matrices(uint32_t (&r)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address(row))
+               : "memory");
+}
+/// A matrix of which a lane holds the pair (g, 2t), (g, 2t + 1), the other way round.
+__device__ inline uint32_t transposed_matrix(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
+}
+
 /// 16 bytes into shared memory without waiting; zeros where `is_there` is false.
 __device__ inline void copy_async(uint32_t to, const void* from, bool is_there) {
   const int bytes = is_there ? 16 : 0;
