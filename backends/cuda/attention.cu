@@ -75,9 +75,12 @@ uint32_t* CudaStream::arrival_counters(size_t count) {
 }
 
 int64_t CudaStream::common_part_keys(std::span<const KvSequence* const> sequences,
-                                     const KvLayout& layout, int64_t most_rows) const {
-  const FewAttentionBlocks blocks =
-      few_attention_blocks(layout.head_dim, most_rows, shared_->size.n_processors);
+                                     const KvLayout& layout, int64_t most_rows) {
+  if (few_blocks_.head_dim != layout.head_dim || few_blocks_.most_rows != most_rows) {
+    few_blocks_ = {layout.head_dim, most_rows,
+                   few_attention_blocks(layout.head_dim, most_rows, shared_->size.n_processors)};
+  }
+  const FewAttentionBlocks& blocks = few_blocks_.blocks;
   std::vector<int64_t> n_tiles;
   for (const KvSequence* sequence : sequences) {
     n_tiles.push_back(divide_up(sequence->n_cached + sequence->n_tokens, kPartTile));

@@ -66,12 +66,6 @@ void launch_prefill_attention(Queue& queue, const AttentionInput& input, int64_t
 /// bf16, head_dim a multiple of 8, few queries per sequence.
 void launch_few_attention(Queue& queue, const AttentionInput& input, const AttentionParts& parts,
                           int64_t most_rows, int n_processors);
-/// How many blocks of it there are for a kv head and part of a sequence, and how many run at once.
-struct FewAttentionBlocks {
-  int64_t per_part;
-  int64_t at_once;
-};
-FewAttentionBlocks few_attention_blocks(int64_t head_dim, int64_t most_rows, int n_processors);
 /// Any even head_dim up to 256, f32 or bf16.
 void launch_generic_attention(Queue& queue, const AttentionInput& input, DType dtype,
                               const AttentionParts& parts, int64_t most_rows);

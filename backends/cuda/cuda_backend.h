@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "backends/cuda/attention_blocks.h"
 #include "backends/cuda/blas.h"
 #include "backends/cuda/cudnn.h"
 #include "backends/cuda/few_rows.h"
@@ -156,7 +157,7 @@ class CudaStream final : public TrainingStream {
                       std::span<const KvSequence> sequences);
   /// Keys per part of sequences with few queries, where that may depend on all of them.
   int64_t common_part_keys(std::span<const KvSequence* const> sequences, const KvLayout& layout,
-                           int64_t most_rows) const;
+                           int64_t most_rows);
   /// The first queries of a long prompt; how many it took.
   int64_t attend_by_cudnn(ConstTensorView qkv, const KvLayout& layout, int64_t layer,
                           int64_t n_heads, const KvSequence& sequence, const StoredRows& stored,
@@ -180,6 +181,13 @@ class CudaStream final : public TrainingStream {
   TrainingStreamOptions options_;
   Queue queue_;
   bool is_row_invariant_ = false;
+  /// Of the last call: the driver is asked only where these differ.
+  struct FewBlocks {
+    int64_t head_dim = 0;
+    int64_t most_rows = 0;
+    FewAttentionBlocks blocks;
+  };
+  FewBlocks few_blocks_;
   SequenceTables tables_;
   // The last product waits for the next operation, which may be an addition of its result: of many
   // rows that spares a pass over them. Decoding, a kernel costs as much by starting as by running,
