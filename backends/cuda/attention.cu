@@ -18,49 +18,11 @@ namespace okapi::cuda {
 
 namespace {
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /// Rounded up, so that the launches of growing sequences stay the same for a while.
 int64_t parts_for(int64_t n_keys, int64_t part_length) {
   constexpr int64_t kStep = 4;
-  const int64_t n_parts = divide_up(n_keys, part_length);
-  return n_parts <= 1 ? 1 : divide_up(n_parts, kStep) * kStep;
-}
-
-/// Tiles per part of all sequences of a batch, such that the blocks of the launch are through
-/// soonest: they run in rounds of `at_once`, and of the lengths with which a number of rounds
-/// suffices the shortest is best.
-int64_t tiles_per_part(const std::vector<int64_t>& n_tiles, int64_t blocks_per_part,
-                       int64_t at_once) {
-  constexpr int64_t kMoreRounds = 3;
-  constexpr int64_t kBlockTiles = 3;  // what a block costs beside its tiles
-  const auto n_blocks = [&](int64_t part_tiles) {
-    int64_t n_parts = 0;
-    for (const int64_t n : n_tiles) n_parts += divide_up(n, part_tiles);
-    return n_parts * blocks_per_part;
-  };
-  const int64_t most_tiles =
-      std::max(kLeastPartTiles, *std::max_element(n_tiles.begin(), n_tiles.end()));
-  const int64_t fewest = divide_up(n_blocks(most_tiles), at_once);
-  int64_t best = most_tiles;
-  int64_t lowest_cost = fewest * (most_tiles + kBlockTiles);
-  for (int64_t n_rounds = fewest; n_rounds <= fewest + kMoreRounds; ++n_rounds) {
-    int64_t fits = most_tiles;
-    for (int64_t least = kLeastPartTiles; least < fits;) {
-      const int64_t middle = (least + fits) / 2;
-      if (n_blocks(middle) <= n_rounds * at_once) {
-        fits = middle;
-      } else {
-        least = middle + 1;
-      }
-    }
-    const int64_t cost = n_rounds * (fits + kBlockTiles);
-    if (cost < lowest_cost) {
-      lowest_cost = cost;
-      best = fits;
-    }
-  }
-  return best;
+  const int64_t n_parts = (n_keys + part_length - 1) / part_length;
+  return n_parts <= 1 ? 1 : (n_parts + kStep - 1) / kStep * kStep;
 }
 
 }  // namespace
@@ -74,18 +36,20 @@ uint32_t* CudaStream::arrival_counters(size_t count) {
   return static_cast<uint32_t*>(arrivals_.data());
 }
 
-int64_t CudaStream::common_part_keys(std::span<const KvSequence* const> sequences,
+int32_t CudaStream::common_part_keys(std::span<const KvSequence* const> sequences,
                                      const KvLayout& layout, int64_t most_rows) {
-  if (few_blocks_.head_dim != layout.head_dim || few_blocks_.most_rows != most_rows) {
-    few_blocks_ = {layout.head_dim, most_rows,
-                   few_attention_blocks(layout.head_dim, most_rows, shared_->size.n_processors)};
-  }
-  const FewAttentionBlocks& blocks = few_blocks_.blocks;
-  std::vector<int64_t> n_tiles;
+  CommonParts wanted = {layout.head_dim, layout.n_kv_heads, most_rows, {}};
   for (const KvSequence* sequence : sequences) {
-    n_tiles.push_back(divide_up(sequence->n_cached + sequence->n_tokens, kPartTile));
+    const int64_t n_keys = sequence->n_cached + sequence->n_tokens;
+    wanted.n_tiles.push_back((n_keys + kPartTile - 1) / kPartTile);
   }
-  return tiles_per_part(n_tiles, layout.n_kv_heads * blocks.per_part, blocks.at_once) * kPartTile;
+  if (wanted == common_parts_) return common_part_keys_;
+  const FewAttentionBlocks blocks =
+      few_attention_blocks(layout.head_dim, most_rows, shared_->size.n_processors);
+  common_part_keys_ =
+      static_cast<int32_t>(tiles_per_part(wanted.n_tiles, layout.n_kv_heads, blocks) * kPartTile);
+  common_parts_ = std::move(wanted);
+  return common_part_keys_;
 }
 
 void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout& layout,
@@ -147,9 +111,9 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
 
   if (!few.empty()) {
     const int64_t most_rows = most_few_tokens * group;
-    AttentionParts parts = {};
+    AttentionParts parts;
     if (on_tensor_cores && few.size() > 1 && !is_row_invariant_) {
-      parts.n_keys = static_cast<int32_t>(common_part_keys(few, layout, most_rows));
+      parts.n_keys = common_part_keys(few, layout, most_rows);
     }
     for (const KvSequence* sequence : few) {
       const int64_t n_keys = sequence->n_cached + sequence->n_tokens;
@@ -194,8 +158,7 @@ void CudaStream::attention(ConstTensorView qkv, int64_t n_heads, const KvLayout&
     if (on_tensor_cores) {
       launch_prefill_attention(queue_, input, most_tokens * group);
     } else {
-      const AttentionParts whole = {nullptr, nullptr, nullptr, 1, 0, 0};
-      launch_generic_attention(queue_, input, qkv.dtype, whole, most_tokens * group);
+      launch_generic_attention(queue_, input, qkv.dtype, AttentionParts(), most_tokens * group);
     }
   }
 }

@@ -6,6 +6,7 @@
 
 #include <cuda_runtime.h>
 
+#include "backends/cuda/attention_parts.h"
 #include "backends/cuda/kv_sequences.h"
 #include "backends/cuda/queue.h"
 
@@ -28,10 +29,6 @@ struct AttentionInput {
   int64_t log_sums_stride;
 };
 
-/// Where few queries meet many keys, a part of the keys is whole tiles, at least two.
-constexpr int kPartTile = 64;
-constexpr int64_t kLeastPartTiles = 2;
-
 /// Keys per part of a sequence by itself: so many that its blocks run on a large device all at once
 /// (a second wave would leave part of it idle). It depends on the sequence and the model alone, so
 /// that a result does not depend on what else is in the batch.
@@ -46,12 +43,13 @@ __host__ __device__ inline int part_keys(int n_keys, int n_kv_heads) {
 /// What parts leave for the merge: an output [d] and (largest score, sum) in powers of two, of slot
 /// ((sequence * n_kv_heads + kv_head) * n_parts + part) * n_rows + row.
 struct AttentionParts {
-  float* outputs;
-  float2* states;
-  uint32_t* arrivals;  ///< per sequence, kv head and block of rows; 0 between calls
-  int32_t n_parts;     ///< per sequence; 1: kernels write the output themselves
-  int32_t n_rows;      ///< room for rows of a sequence and kv head
-  int32_t n_keys;      ///< per part, of every sequence; 0: what part_keys() says of each
+  float* outputs = nullptr;
+  float2* states = nullptr;
+  uint32_t* arrivals = nullptr;  ///< per sequence, kv head and block of rows; 0 between calls
+  int32_t n_parts = 1;           ///< per sequence; 1: kernels write the output themselves
+  int32_t n_rows = 0;            ///< room for rows of a sequence and kv head
+  int32_t n_keys = 0;            ///< per part, of every sequence; 0: what part_keys() says of each
+  int32_t reserved = 0;          // no padding: launches are compared as bytes
 };
 
 /// Where a row's log sum goes; `largest` and `sum` are in powers of two.

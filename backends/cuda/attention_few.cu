@@ -5,7 +5,6 @@
 // step's has ended.
 #include <algorithm>
 
-#include "backends/cuda/attention_blocks.h"
 #include "backends/cuda/attention_few_tile.cuh"
 #include "backends/cuda/attention_rotate.cuh"
 #include "backends/cuda/checks.h"

@@ -230,8 +230,7 @@ void CudaStream::attend_by_own_kernels(ConstTensorView qkv, const HeadLayout& he
   if (on_tensor_cores) {
     launch_prefill_attention(queue_, input, most_rows);
   } else {
-    const AttentionParts whole = {nullptr, nullptr, nullptr, 1, 0, 0};
-    launch_generic_attention(queue_, input, qkv.dtype, whole, most_rows);
+    launch_generic_attention(queue_, input, qkv.dtype, AttentionParts(), most_rows);
   }
 }
 

@@ -9,7 +9,6 @@
 #include <utility>
 #include <vector>
 
-#include "backends/cuda/attention_blocks.h"
 #include "backends/cuda/blas.h"
 #include "backends/cuda/cudnn.h"
 #include "backends/cuda/few_rows.h"
@@ -156,7 +155,7 @@ class CudaStream final : public TrainingStream {
   bool takes_rotation(ConstTensorView qkv, int64_t n_heads, const PageLayout& pages,
                       std::span<const KvSequence> sequences);
   /// Keys per part of sequences with few queries, where that may depend on all of them.
-  int64_t common_part_keys(std::span<const KvSequence* const> sequences, const KvLayout& layout,
+  int32_t common_part_keys(std::span<const KvSequence* const> sequences, const KvLayout& layout,
                            int64_t most_rows);
   /// The first queries of a long prompt; how many it took.
   int64_t attend_by_cudnn(ConstTensorView qkv, const KvLayout& layout, int64_t layer,
@@ -181,13 +180,17 @@ class CudaStream final : public TrainingStream {
   TrainingStreamOptions options_;
   Queue queue_;
   bool is_row_invariant_ = false;
-  /// Of the last call: the driver is asked only where these differ.
-  struct FewBlocks {
+  /// What the last answer of common_part_keys was for: all layers of a pass ask for the same.
+  struct CommonParts {
     int64_t head_dim = 0;
+    int64_t n_kv_heads = 0;
     int64_t most_rows = 0;
-    FewAttentionBlocks blocks;
+    std::vector<int64_t> n_tiles;
+
+    bool operator==(const CommonParts&) const = default;
   };
-  FewBlocks few_blocks_;
+  CommonParts common_parts_;
+  int32_t common_part_keys_ = 0;
   SequenceTables tables_;
   // The last product waits for the next operation, which may be an addition of its result: of many
   // rows that spares a pass over them. Decoding, a kernel costs as much by starting as by running,
