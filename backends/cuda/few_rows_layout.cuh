@@ -33,7 +33,8 @@ enum class RowsIn : int32_t {
   short_ring  ///< likewise, where a device has little shared memory
 };
 
-/// As many as fit beside the rest: of a ring that has rows too there is one to a multiprocessor.
+/// As many as fit where two blocks share a multiprocessor, or, with 16 rows and more in the ring,
+/// where one has it.
 constexpr int stages_of(int columns, RowsIn in) {
   if (in == RowsIn::short_ring) return 2;
   if (in == RowsIn::ring && columns == 16) return 6;
